@@ -1,0 +1,65 @@
+"""Behaviour of `build_optimizer` and of the choice of what weight decay leaves alone."""
+
+import keras
+import numpy as np
+import pytest
+
+from official_coca.errors import InvalidInputError
+from official_coca.optimization.adafactor import Adafactor
+from official_coca.optimization.build import (
+    build_learning_rate,
+    build_optimizer,
+    variables_without_weight_decay,
+)
+
+
+def variable(name, shape):
+    # As in a model, the path has the layers in front of the name.
+    with keras.name_scope("model"), keras.name_scope("block"):
+        return keras.Variable(np.ones(shape, "float32"), name=name)
+
+
+@pytest.mark.parametrize(
+    "name, kind",
+    [("adamw", keras.optimizers.AdamW), ("adafactor", Adafactor), ("sgd", keras.optimizers.SGD)],
+)
+def test_name_chooses_the_class_and_passes_the_values_on(name, kind):
+    optimizer = build_optimizer(
+        name, 0.5, weight_decay=0.1, global_clipnorm=2.0, ema_momentum=0.75
+    )
+    assert isinstance(optimizer, kind)
+    assert optimizer.weight_decay == 0.1
+    assert optimizer.global_clipnorm == 2.0
+    assert optimizer.use_ema and optimizer.ema_momentum == 0.75
+
+
+def test_biases_norms_positions_and_temperature_are_not_decayed():
+    kept = [
+        variable("bias", (3, 4)),
+        variable("gamma", (4,)),
+        variable("position_embedding", (1, 9, 4)),
+        variable("temperature", ()),
+    ]
+    decayed = [variable("kernel", (4, 4)), variable("embeddings", (9, 4))]
+    assert variables_without_weight_decay(kept + decayed) == kept
+
+
+def test_weight_decay_shrinks_only_the_variables_it_should():
+    kernel, bias = variable("kernel", (2, 2)), variable("bias", (2, 2))
+    optimizer = build_optimizer("adamw", 0.5, weight_decay=0.2, not_decayed=[bias])
+    optimizer.build([kernel, bias])
+    optimizer.apply([np.zeros((2, 2), "float32")] * 2)
+    np.testing.assert_allclose(kernel.numpy(), 0.9, rtol=1e-6)
+    np.testing.assert_allclose(bias.numpy(), 1.0)
+
+
+def test_unknown_names_are_refused_with_the_choices():
+    with pytest.raises(InvalidInputError, match="adamw, adafactor, sgd"):
+        build_optimizer("adam", 0.1)
+    with pytest.raises(InvalidInputError, match="constant, linear, cosine"):
+        build_learning_rate("step", 0.1, total_steps=5)
+
+
+def test_constant_rate_with_a_warm_up_is_refused():
+    with pytest.raises(InvalidInputError, match="warmup_steps=3"):
+        build_learning_rate("constant", 0.1, warmup_steps=3, total_steps=5)
