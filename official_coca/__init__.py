@@ -1,0 +1,26 @@
+"""official_coca: the CoCa image-text foundation model for TensorFlow and Keras 3."""
+
+import importlib
+
+__version__ = "0.1.0"
+
+# Imported when first used, so that importing the package costs nothing.
+_LOCATIONS = {
+    "CoCa": "official_coca.models.coca",
+    "ImageConverter": "official_coca.preprocessing.image",
+    "ImageTextPreprocessor": "official_coca.preprocessing.preprocessor",
+    "InvalidInputError": "official_coca.errors",
+    "SentencePieceTokenizer": "official_coca.preprocessing.tokenizer",
+}
+
+__all__ = sorted(_LOCATIONS)
+
+
+def __getattr__(name):
+    if name not in _LOCATIONS:
+        raise AttributeError(f"module 'official_coca' has no attribute {name!r}")
+    return getattr(importlib.import_module(_LOCATIONS[name]), name)
+
+
+def __dir__():
+    return [*globals(), *__all__]

@@ -1,0 +1,200 @@
+"""Multi-head attention with fused projections, and with caches for step-by-step decoding.
+
+Shapes: B batch, L query tokens, S key tokens, D width, H heads, d width of one head, K beams of an
+example, T capacity of a cache.
+"""
+
+import keras
+from keras import ops
+
+from official_coca.errors import InvalidInputError
+
+
+def attention_weights(query, key, attention_mask=None):
+    """Softmax of the scaled dot products, in float32.
+
+    Args:
+        query: (B, H, L, d).
+        key: (B, H, S, d).
+        attention_mask: boolean, broadcastable to (B, H, L, S); False hides a key. None sees all.
+
+    Returns:
+        (B, H, L, S) float32; each row sums to one.
+    """
+    scale = query.shape[-1] ** -0.5
+    scores = ops.matmul(query * ops.cast(scale, query.dtype), ops.swapaxes(key, -1, -2))
+    scores = ops.cast(scores, "float32")
+    if attention_mask is not None:
+        scores = ops.where(attention_mask, scores, -1e9)
+    return ops.softmax(scores, axis=-1)
+
+
+def attend(query, key, value, attention_mask=None):
+    """Scaled dot-product attention: (B, H, L, d) queries over (B, H, S, d) keys and values."""
+    weights = attention_weights(query, key, attention_mask)
+    return ops.matmul(ops.cast(weights, value.dtype), value)
+
+
+class _MultiHeadAttention(keras.layers.Layer):
+    """What self- and cross-attention share: heads, projections and their initialisers."""
+
+    def __init__(self, num_heads, use_bias=False, **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.use_bias = use_bias
+
+    def _projection(self, width, name, num_fused=1):
+        # Each of the fused (D, D) matrices keeps the Glorot variance it would have on its own.
+        initializer = keras.initializers.VarianceScaling(
+            scale=(1 + num_fused) / 2, mode="fan_avg", distribution="uniform"
+        )
+        return keras.layers.Dense(
+            num_fused * width,
+            use_bias=self.use_bias,
+            kernel_initializer=initializer,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def _set_width(self, width):
+        if width % self.num_heads:
+            raise InvalidInputError(
+                f"{self.name}: width {width} does not divide into num_heads={self.num_heads}; "
+                "choose a width that is a multiple of the number of heads"
+            )
+        self.width = width
+        self.head_dim = width // self.num_heads
+
+    def _split_heads(self, fused, num_fused):
+        """(B, L, num_fused * D) → (num_fused, B, H, L, d)."""
+        length = fused.shape[1] if fused.shape[1] is not None else ops.shape(fused)[1]
+        fused = ops.reshape(fused, (-1, length, num_fused, self.num_heads, self.head_dim))
+        return ops.transpose(fused, (2, 0, 3, 1, 4))
+
+    def _merge_heads(self, heads):
+        """(B, H, L, d) → (B, L, D)."""
+        length = heads.shape[2] if heads.shape[2] is not None else ops.shape(heads)[2]
+        return ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (-1, length, self.width))
+
+    def get_config(self):
+        return {**super().get_config(), "num_heads": self.num_heads, "use_bias": self.use_bias}
+
+
+@keras.saving.register_keras_serializable(package="official_coca")
+class SelfAttention(_MultiHeadAttention):
+    """Multi-head self-attention; queries, keys and values come from one matrix product.
+
+    Args:
+        num_heads: H; divides the width of the input.
+        use_bias: whether the projections have biases. The encoder sizes in CoCa's Table 1 (303M
+            for Large) are met without.
+
+    Call arguments:
+        inputs: (B, L, D).
+        attention_mask: boolean, broadcastable to (B, H, L, L), or None.
+
+    Returns:
+        (B, L, D).
+    """
+
+    def build(self, input_shape):
+        self._set_width(input_shape[-1])
+        self.query_key_value = self._projection(self.width, "query_key_value", num_fused=3)
+        self.query_key_value.build(input_shape)
+        self.output_projection = self._projection(self.width, "output_projection")
+        self.output_projection.build(input_shape)
+
+    def call(self, inputs, attention_mask=None):
+        query, key, value = ops.unstack(self._split_heads(self.query_key_value(inputs), 3), 3)
+        return self.output_projection(
+            self._merge_heads(attend(query, key, value, attention_mask))
+        )
+
+    def empty_cache(self, batch_size, capacity):
+        """Zeros (B, 2, H, T, d): the keys and values of T tokens to come."""
+        shape = (batch_size, 2, self.num_heads, capacity, self.head_dim)
+        return ops.zeros(shape, dtype=self.compute_dtype)
+
+    def decode_step(self, inputs, cache, index):
+        """Attends from one new token to itself and to the tokens before it.
+
+        Args:
+            inputs: (B, 1, D), the token at position `index`.
+            cache: (B, 2, H, T, d).
+            index: scalar int, at least 0 and below T.
+
+        Returns:
+            (B, 1, D) and the cache with the new token's key and value in it.
+        """
+        fused = self._split_heads(self.query_key_value(inputs), 3)
+        new_entry = ops.transpose(fused[1:], (1, 0, 2, 3, 4))
+        positions = ops.arange(cache.shape[3])
+        # `where` rather than `slice_update`: as fast, and no compilation for each batch size.
+        cache = ops.where((positions == index)[:, None], new_entry, cache)
+        heads = attend(fused[0], cache[:, 0], cache[:, 1], positions <= index)
+        return self.output_projection(self._merge_heads(heads)), cache
+
+
+@keras.saving.register_keras_serializable(package="official_coca")
+class CrossAttention(_MultiHeadAttention):
+    """Multi-head attention from one sequence to another of any width.
+
+    Args:
+        num_heads: H; divides the width of the queries.
+        use_bias: whether the projections have biases.
+
+    Call arguments:
+        inputs: (B, L, D) queries.
+        context: (B, S, C) what they look at.
+
+    Returns:
+        (B, L, D).
+    """
+
+    def build(self, input_shape, context_shape):
+        self._set_width(input_shape[-1])
+        self.query = self._projection(self.width, "query")
+        self.query.build(input_shape)
+        self.key_value = self._projection(self.width, "key_value", num_fused=2)
+        self.key_value.build(context_shape)
+        self.output_projection = self._projection(self.width, "output_projection")
+        self.output_projection.build(input_shape)
+
+    def project_context(self, context):
+        """(B, S, C) → keys and values (B, 2, H, S, d), computed once for many queries."""
+        return ops.transpose(self._split_heads(self.key_value(context), 2), (1, 0, 2, 3, 4))
+
+    def call(self, inputs, context):
+        return self.attend_to(inputs, self.project_context(context))
+
+    def attend_to(self, inputs, projected_context):
+        """Attends with contexts that are already projected, shared by the beams of an example.
+
+        Args:
+            inputs: (B * K, L, D); K consecutive rows share a context.
+            projected_context: (B, 2, H, S, d).
+
+        Returns:
+            (B * K, L, D).
+        """
+        query = self._fold_beams(inputs, ops.shape(projected_context)[0])
+        heads = attend(query, projected_context[:, 0], projected_context[:, 1])
+        outputs = self.output_projection(self._merge_heads(heads))
+        return ops.reshape(outputs, (-1, *self._static_tail(inputs)))
+
+    def attention_weights(self, inputs, context):
+        """How much each query looks at each token of the context: (B, H, L, S), for pictures."""
+        projected = self.project_context(context)
+        query = self._fold_beams(inputs, ops.shape(projected)[0])
+        return attention_weights(query, projected[:, 0])
+
+    def _fold_beams(self, inputs, num_contexts):
+        """(B * K, L, D) → queries (B, H, K * L, d): beams become further queries of an example."""
+        query = ops.reshape(
+            self.query(inputs), (num_contexts, -1, self.num_heads, self.head_dim)
+        )
+        return ops.transpose(query, (0, 2, 1, 3))
+
+    def _static_tail(self, inputs):
+        length = inputs.shape[1] if inputs.shape[1] is not None else ops.shape(inputs)[1]
+        return length, self.width

@@ -1,0 +1,93 @@
+"""Attentional pooling of image features.
+
+Shapes: B batch, N image features, C their width, Q queries, D width of the output, H heads.
+"""
+
+import keras
+from keras import ops
+
+from official_coca.layers.attention import CrossAttention
+
+
+@keras.saving.register_keras_serializable(package="official_coca")
+class AttentionalPooler(keras.layers.Layer):
+    """One multi-head attention from learned queries (CoCa section 3.2, "Attentional Poolers").
+
+    Features and queries are normalised on the way in and the result on the way out; no residual
+    and no MLP: the paper calls it "a single multi-head attention layer".
+
+    Args:
+        num_queries: Q; 256 gives the decoder's image tokens, 1 the contrastive embedding.
+        num_heads: H; divides D.
+        hidden_dim: D.
+        attention_bias: whether the projections have biases.
+        layer_norm_epsilon: of the three norms.
+
+    Call arguments:
+        features: (B, N, C).
+
+    Returns:
+        (B, Q, D).
+    """
+
+    def __init__(
+        self,
+        num_queries,
+        num_heads,
+        hidden_dim,
+        attention_bias=False,
+        layer_norm_epsilon=1e-6,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_queries = num_queries
+        self.num_heads = num_heads
+        self.hidden_dim = hidden_dim
+        self.attention_bias = attention_bias
+        self.layer_norm_epsilon = layer_norm_epsilon
+
+    def build(self, input_shape):
+        query_shape = (None, self.num_queries, self.hidden_dim)
+        self.query = self.add_weight(
+            shape=query_shape[1:],
+            initializer=keras.initializers.RandomNormal(stddev=1.0),
+            name="query",
+        )
+        self.query_norm = self._norm("query_norm", query_shape)
+        self.feature_norm = self._norm("feature_norm", input_shape)
+        self.attend = CrossAttention(
+            self.num_heads, self.attention_bias, dtype=self.dtype_policy, name="attend"
+        )
+        self.attend.build(query_shape, input_shape)
+        self.output_norm = self._norm("output_norm", query_shape)
+
+    def _norm(self, name, shape):
+        norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
+        norm.build(shape)
+        return norm
+
+    def _queries(self, features):
+        queries = self.query_norm(self.query[None])
+        return ops.broadcast_to(
+            queries, (ops.shape(features)[0], self.num_queries, self.hidden_dim)
+        )
+
+    def call(self, features):
+        pooled = self.attend(self._queries(features), self.feature_norm(features))
+        return self.output_norm(pooled)
+
+    def attention_weights(self, features):
+        """(B, H, Q, N): where each query looks, for pictures."""
+        return self.attend.attention_weights(self._queries(features), self.feature_norm(features))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_queries": self.num_queries,
+            "num_heads": self.num_heads,
+            "hidden_dim": self.hidden_dim,
+            "attention_bias": self.attention_bias,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+        }

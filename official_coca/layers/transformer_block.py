@@ -1,0 +1,132 @@
+"""The one Transformer block of the project, for images, text and both.
+
+Shapes: B batch, L tokens, S tokens of the context, D width.
+"""
+
+import keras
+
+from official_coca.layers.attention import CrossAttention, SelfAttention
+
+
+@keras.saving.register_keras_serializable(package="official_coca")
+class TransformerBlock(keras.layers.Layer):
+    """Pre-norm Transformer block: self-attention, optional cross-attention, MLP, each residual.
+
+    With both attentions it is the standard decoder layer with **one** MLP, the block that CoCa's
+    Table 1 counts (297M decoder parameters for Base).
+
+    Args:
+        num_heads: attention heads; divides D.
+        mlp_dim: hidden width of the MLP.
+        self_attention: whether the block attends to its own sequence.
+        cross_attention: whether it can attend to a context.
+        attention_bias: whether attention projections have biases.
+        activation: of the MLP. GELU is the ViT choice (the paper does not state one).
+        layer_norm_epsilon: 1e-6, as in ViT.
+
+    Call arguments:
+        inputs: (B, L, D).
+        context: (B, S, C), or None to skip the cross-attention in this call.
+        attention_mask: boolean, broadcastable to (B, H, L, L), for self-attention; None sees all.
+
+    Returns:
+        (B, L, D).
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        mlp_dim,
+        self_attention=True,
+        cross_attention=False,
+        attention_bias=False,
+        activation="gelu",
+        layer_norm_epsilon=1e-6,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.mlp_dim = mlp_dim
+        self.self_attention = self_attention
+        self.cross_attention = cross_attention
+        self.attention_bias = attention_bias
+        self.activation = activation
+        self.layer_norm_epsilon = layer_norm_epsilon
+
+    def build(self, input_shape, context_shape=None):
+        if self.self_attention:
+            self.self_norm = self._norm("self_norm", input_shape)
+            self.self_attend = SelfAttention(
+                self.num_heads, self.attention_bias, dtype=self.dtype_policy, name="self_attend"
+            )
+            self.self_attend.build(input_shape)
+        if self.cross_attention:
+            self.cross_norm = self._norm("cross_norm", input_shape)
+            self.cross_attend = CrossAttention(
+                self.num_heads, self.attention_bias, dtype=self.dtype_policy, name="cross_attend"
+            )
+            self.cross_attend.build(input_shape, context_shape)
+        self.mlp_norm = self._norm("mlp_norm", input_shape)
+        self.mlp_hidden = keras.layers.Dense(
+            self.mlp_dim, activation=self.activation, dtype=self.dtype_policy, name="mlp_hidden"
+        )
+        self.mlp_hidden.build(input_shape)
+        self.mlp_output = keras.layers.Dense(
+            input_shape[-1], dtype=self.dtype_policy, name="mlp_output"
+        )
+        self.mlp_output.build((*input_shape[:-1], self.mlp_dim))
+
+    def _norm(self, name, input_shape):
+        norm = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
+        norm.build(input_shape)
+        return norm
+
+    def _mlp(self, x):
+        return self.mlp_output(self.mlp_hidden(self.mlp_norm(x)))
+
+    def call(self, inputs, context=None, attention_mask=None):
+        x = inputs
+        if self.self_attention:
+            x = x + self.self_attend(self.self_norm(x), attention_mask=attention_mask)
+        if self.cross_attention and context is not None:
+            x = x + self.cross_attend(self.cross_norm(x), context)
+        return x + self._mlp(x)
+
+    def decode_step(self, inputs, self_cache, cross_cache, index):
+        """One token forward; a cache that the block has no use for is None and stays None.
+
+        Args:
+            inputs: (B, 1, D), the token at position `index`.
+            self_cache: keys and values of the tokens so far; see `SelfAttention.decode_step`.
+            cross_cache: projected context; see `CrossAttention.attend_to`.
+            index: scalar int.
+
+        Returns:
+            (B, 1, D) and the new self-attention cache.
+        """
+        x = inputs
+        if self.self_attention:
+            attended, self_cache = self.self_attend.decode_step(
+                self.self_norm(x), self_cache, index
+            )
+            x = x + attended
+        if self.cross_attention:
+            x = x + self.cross_attend.attend_to(self.cross_norm(x), cross_cache)
+        return x + self._mlp(x), self_cache
+
+    def compute_output_shape(self, input_shape, context_shape=None):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "mlp_dim": self.mlp_dim,
+            "self_attention": self.self_attention,
+            "cross_attention": self.cross_attention,
+            "attention_bias": self.attention_bias,
+            "activation": self.activation,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
+        }
