@@ -1,0 +1,84 @@
+"""Which tokens may stand where in a generated sequence.
+
+B batch rows, P prompt positions, T = max_length positions, V vocabulary.
+"""
+
+import dataclasses
+
+import numpy as np
+from keras import ops
+
+NEGATIVE_INFINITY = float("-inf")
+
+
+@dataclasses.dataclass(frozen=True)
+class DecodingRules:
+    """The lengths and special tokens that every sampler obeys.
+
+    Args:
+        max_length: most tokens of a sequence, BOS and prompt included.
+        min_length: EOS is not produced before this many tokens (BOS and prompt included) stand.
+        eos_token_id: ends a row.
+        pad_token_id: fills a row after EOS; never produced.
+        bos_token_id: opens every row; never produced.
+        vocabulary_size: ids from here on are never produced (a model's vocabulary may be padded
+            beyond the tokenizer's). None allows the whole width of the logits.
+    """
+
+    max_length: int
+    min_length: int
+    eos_token_id: int
+    pad_token_id: int
+    bos_token_id: int
+    vocabulary_size: int | None = None
+
+    def start(self, prompt_token_ids, prompt_mask):
+        """Widens a right-padded prompt to the full length.
+
+        Returns: token ids (B, T) int32, PAD where nothing is given, and the mask (B, T) of forced
+        positions. Position 0 is always forced; it is BOS where a row gives nothing.
+        """
+        token_ids = ops.cast(prompt_token_ids, "int32")
+        mask = ops.cast(prompt_mask, "bool")
+        token_ids = ops.where(mask, token_ids, self.pad_token_id)
+        free = self.max_length - token_ids.shape[1]
+        token_ids = ops.pad(token_ids, ((0, 0), (0, free)), constant_values=self.pad_token_id)
+        forced = ops.cast(ops.pad(ops.cast(mask, "int32"), ((0, 0), (0, free))), "bool")
+        opens = ops.arange(self.max_length) == 0
+        token_ids = ops.where(
+            ops.logical_and(opens, ops.logical_not(forced)), self.bos_token_id, token_ids
+        )
+        return ops.cast(token_ids, "int32"), ops.logical_or(forced, opens)
+
+    def allow(self, logits, position):
+        """Sets the logits (rows, V) of what may not stand at `position` to minus infinity."""
+        vocabulary = np.arange(logits.shape[-1])
+        banned = (vocabulary == self.pad_token_id) | (vocabulary == self.bos_token_id)
+        if self.vocabulary_size is not None:
+            banned |= vocabulary >= self.vocabulary_size
+        banned = ops.convert_to_tensor(banned)
+        if self.min_length > 1:  # position 0 is always forced
+            too_early = ops.logical_and(vocabulary == self.eos_token_id, position < self.min_length)
+            banned = ops.logical_or(banned, too_early)
+        return ops.where(banned, NEGATIVE_INFINITY, logits)
+
+    def write(self, token_ids, position, next_token_ids):
+        """Puts `next_token_ids` (...) at `position` of `token_ids` (..., T)."""
+        # `where` over the few positions: `slice_update` costs an XLA compilation per batch size.
+        here = ops.arange(self.max_length) == position
+        return ops.where(here, ops.expand_dims(next_token_ids, -1), token_ids)
+
+    def trim(self, token_ids, forced):
+        """Pads everything after the first EOS that was generated, `(rows, T)` both."""
+        ends = ops.cast(self._generated_ends(token_ids, forced), "int32")
+        ends_before = ops.cumsum(ends, axis=-1) - ends
+        return ops.where(ends_before > 0, self.pad_token_id, token_ids)
+
+    def ended(self, token_ids, forced, position):
+        """Whether EOS was generated before `position`: (rows,) bool."""
+        before = ops.arange(self.max_length) < position
+        ends = ops.logical_and(self._generated_ends(token_ids, forced), before)
+        return ops.any(ends, axis=-1)
+
+    def _generated_ends(self, token_ids, forced):
+        return ops.logical_and(token_ids == self.eos_token_id, ops.logical_not(forced))

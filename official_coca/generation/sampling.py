@@ -1,0 +1,202 @@
+"""Decoding one token at a time: greedy, top-k and top-p, all on one loop.
+
+B batch rows, P prompt positions, T = max_length positions, V vocabulary.
+"""
+
+import keras
+from keras import ops
+
+from official_coca.errors import InvalidInputError
+from official_coca.generation.captioner_cache import bind_step, split_cache
+from official_coca.generation.decoding_rules import NEGATIVE_INFINITY
+
+
+class StatelessSeed(keras.random.SeedGenerator):
+    """Hands a seed tensor to `keras.random`, so that a compiled loop needs no variable.
+
+    Args:
+        seed: scalar integer or integer tensor.
+        step: scalar integer tensor; every step draws other numbers.
+    """
+
+    def __init__(self, seed, step):  # without super(): that would create the variable
+        self._seed = ops.stack([ops.cast(seed, "uint32"), ops.cast(step, "uint32")])
+
+    def next(self, ordered=True):
+        return self._seed
+
+
+class TokenSampler:
+    """The decoding loop; a subclass says how the next token is chosen.
+
+    Example:
+        class SecondBest(TokenSampler):
+            def select(self, logits, step_seed):
+                return ops.top_k(logits, 2)[1][:, 1]
+    """
+
+    seed = None
+
+    @property
+    def signature(self):
+        """Hashable; samplers with equal signatures may share one compiled function."""
+        return (type(self),)
+
+    def draw_seed(self):
+        """The seed of one call: the sampler's own, or a fresh one from Keras' global generator.
+
+        Draw it outside of a compiled function and pass it in as an argument.
+        """
+        return draw_fresh_seed() if self.seed is None else self.seed
+
+    def select(self, logits, step_seed):
+        """Chooses ids (B,) from logits (B, V); what may not be chosen is minus infinity."""
+        raise NotImplementedError
+
+    def decode(self, decode_step, cache, prompt_token_ids, prompt_mask, *, rules, seed=0):
+        """Returns token ids (B, T) and the log-probability (B,) of what was generated."""
+        token_ids, forced = rules.start(prompt_token_ids, prompt_mask)
+        row_cache, shared = split_cache(cache)
+        step = bind_step(decode_step, shared)
+
+        def body(index, token_ids, row_cache, ended, scores):
+            logits, row_cache = step(token_ids[:, index], row_cache, index)
+            chosen = self.select(rules.allow(logits, index + 1), StatelessSeed(seed, index))
+            chosen = ops.cast(chosen, "int32")
+            given = forced[:, index + 1]
+            writes = ops.logical_not(ops.logical_or(given, ended))
+            scores += ops.where(writes, log_probability(logits, chosen), 0.0)
+            following = ops.where(writes, chosen, rules.pad_token_id)
+            following = ops.where(given, token_ids[:, index + 1], following)
+            ended = ops.logical_or(ended, ops.logical_and(writes, chosen == rules.eos_token_id))
+            return (
+                index + 1,
+                rules.write(token_ids, index + 1, following),
+                row_cache,
+                ended,
+                scores,
+            )
+
+        def goes_on(index, token_ids, row_cache, ended, scores):
+            return ops.logical_and(
+                index < rules.max_length - 1, ops.logical_not(ops.all(ended))
+            )
+
+        state = (
+            ops.convert_to_tensor(0, "int32"),
+            token_ids,
+            row_cache,
+            ops.zeros_like(forced[:, 0]),
+            ops.zeros_like(token_ids[:, 0], dtype="float32"),
+        )
+        _, token_ids, _, _, scores = ops.while_loop(goes_on, body, state)
+        return token_ids, scores
+
+
+class GreedySampler(TokenSampler):
+    """The likeliest token, every time."""
+
+    def select(self, logits, step_seed):
+        return ops.argmax(logits, axis=-1)
+
+
+class TopKSampler(TokenSampler):
+    """Draws among the k likeliest tokens (Fan et al. 2018, arXiv 1805.04833).
+
+    Args:
+        k: how many tokens stay.
+        temperature: above 1 flattens the distribution, below 1 sharpens it.
+        seed: integer, for the same draw at every call; None for a new one.
+    """
+
+    def __init__(self, k=5, temperature=1.0, seed=None):
+        _require_count("k", k)
+        _require_temperature(temperature)
+        _require_seed(seed)
+        self.k = k
+        self.temperature = temperature
+        self.seed = seed
+
+    @property
+    def signature(self):
+        return (type(self), self.k, self.temperature)
+
+    def select(self, logits, step_seed):
+        values, token_ids = ops.top_k(logits, min(self.k, logits.shape[-1]))
+        return _draw(values / self.temperature, token_ids, step_seed)
+
+
+class TopPSampler(TokenSampler):
+    """Draws from the smallest set of tokens with probability p (Holtzman et al. 2019).
+
+    Args:
+        p: probability of the set, in (0, 1].
+        temperature: applied before the set is formed.
+        k: look at the k likeliest tokens only, which spares sorting the vocabulary.
+        seed: integer, for the same draw at every call; None for a new one.
+    """
+
+    def __init__(self, p=0.9, temperature=1.0, k=None, seed=None):
+        if not _is_number(p) or not 0 < p <= 1:
+            raise InvalidInputError(f"p={p!r} of top-p sampling is not in (0, 1]; try 0.9")
+        _require_temperature(temperature)
+        if k is not None:
+            _require_count("k", k)
+        _require_seed(seed)
+        self.p = p
+        self.temperature = temperature
+        self.k = k
+        self.seed = seed
+
+    @property
+    def signature(self):
+        return (type(self), self.p, self.temperature, self.k)
+
+    def select(self, logits, step_seed):
+        width = logits.shape[-1]
+        logits = logits / self.temperature
+        values, token_ids = ops.top_k(logits, width if self.k is None else min(self.k, width))
+        log_normalizer = ops.logsumexp(logits, axis=-1, keepdims=True)
+        probabilities = ops.exp(values - log_normalizer)
+        # A token stays while the likelier ones do not reach p yet: the first always stays.
+        likelier = ops.cumsum(probabilities, axis=-1) - probabilities
+        values = ops.where(likelier < self.p, values, NEGATIVE_INFINITY)
+        return _draw(values, token_ids, step_seed)
+
+
+def draw_fresh_seed():
+    """A scalar integer tensor; `keras.utils.set_random_seed` makes the sequence of them fixed."""
+    return keras.random.randint((), 0, 2**31 - 1, dtype="int32")
+
+
+def log_probability(logits, token_ids):
+    """The model's own log-probability (B,) of `token_ids` (B,) under `logits` (B, V)."""
+    chosen = ops.take_along_axis(logits, ops.expand_dims(token_ids, -1), axis=-1)
+    return ops.squeeze(chosen, -1) - ops.logsumexp(logits, axis=-1)
+
+
+def _draw(values, token_ids, step_seed):
+    """One id (B,) from candidates (B, C) with unnormalised log-probabilities `values`."""
+    place = keras.random.categorical(values, 1, dtype="int32", seed=step_seed)
+    return ops.squeeze(ops.take_along_axis(token_ids, place, axis=-1), -1)
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _require_count(name, value):
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidInputError(f"{name}={value!r} of the sampler is not a whole number above 0")
+
+
+def _require_temperature(value):
+    if not _is_number(value) or not value > 0:
+        raise InvalidInputError(
+            f"temperature={value!r} is not above 0; use sampler='greedy' for no randomness"
+        )
+
+
+def _require_seed(value):
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise InvalidInputError(f"seed={value!r} of the sampler is neither a whole number nor None")
