@@ -6,10 +6,18 @@ import keras
 
 from official_coca.errors import InvalidInputError
 from official_coca.optimization.adafactor import Adafactor
-from official_coca.optimization.schedules import LinearWarmupCosineDecay, LinearWarmupLinearDecay
+from official_coca.optimization.schedules import (
+    LinearWarmupConstant,
+    LinearWarmupCosineDecay,
+    LinearWarmupLinearDecay,
+)
 
-OPTIMIZERS = ("adamw", "adafactor", "sgd")
-SCHEDULES = ("constant", "linear", "cosine")
+_OPTIMIZERS = ("adamw", "adafactor", "sgd")
+_SCHEDULES = {
+    "constant": LinearWarmupConstant,
+    "linear": LinearWarmupLinearDecay,
+    "cosine": LinearWarmupCosineDecay,
+}
 
 # Paths of variables that weight decay leaves alone, whatever their shape: position tables, the
 # temperature, biases and the scales of norms.
@@ -17,22 +25,20 @@ _NOT_DECAYED = re.compile(r"position|temperature|(bias|beta|gamma|scale)[^/]*$")
 
 
 def build_learning_rate(
-    schedule, learning_rate, *, warmup_steps=0, total_steps, final_learning_rate=0.0
+    schedule, peak_learning_rate, *, warmup_steps=0, total_steps, final_learning_rate=0.0
 ):
-    """Returns a float ("constant") or a `LearningRateSchedule` ("linear", "cosine")."""
-    if schedule == "constant":
-        if warmup_steps:
-            raise InvalidInputError(
-                f"warmup_steps={warmup_steps} has no meaning with the constant learning rate; "
-                "use the schedule linear or cosine"
-            )
-        return float(learning_rate)
-    classes = {"linear": LinearWarmupLinearDecay, "cosine": LinearWarmupCosineDecay}
-    if schedule not in classes:
+    """Returns the `LearningRateSchedule` named "constant", "linear" or "cosine".
+
+    The constant rate is a schedule too: a rate kept in a variable of the optimizer would come
+    back from a checkpoint and hide a changed configuration.
+    """
+    if schedule not in _SCHEDULES:
         raise InvalidInputError(
-            f"unknown learning-rate schedule {schedule!r}; choose one of {', '.join(SCHEDULES)}"
+            f"unknown learning-rate schedule {schedule!r}; choose one of {', '.join(_SCHEDULES)}"
         )
-    return classes[schedule](learning_rate, warmup_steps, total_steps, final_learning_rate)
+    return _SCHEDULES[schedule](
+        peak_learning_rate, warmup_steps, total_steps, final_learning_rate
+    )
 
 
 def build_optimizer(
@@ -74,7 +80,7 @@ def build_optimizer(
         built = keras.optimizers.SGD(momentum=beta_1, **arguments)
     else:
         raise InvalidInputError(
-            f"unknown optimizer {optimizer!r}; choose one of {', '.join(OPTIMIZERS)}"
+            f"unknown optimizer {optimizer!r}; choose one of {', '.join(_OPTIMIZERS)}"
         )
     if weight_decay and not_decayed:
         built.exclude_from_weight_decay(var_list=list(not_decayed))

@@ -1,6 +1,6 @@
-"""Learning-rate schedules: a linear warm-up followed by a linear or a cosine decay.
+"""Learning-rate schedules: a linear warm-up followed by a linear, a cosine or no decay.
 
-Both rise from 0 to `peak_learning_rate` over `warmup_steps` steps (the first update already has
+All rise from 0 to `peak_learning_rate` over `warmup_steps` steps (the first update already has
 a rate above 0), fall until `total_steps` and stay at `final_learning_rate` from there on.
 """
 
@@ -13,7 +13,7 @@ from official_coca.errors import InvalidInputError
 
 
 class WarmupThenDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """The part both schedules share; a subclass says how the rate falls.
+    """The part that all schedules share; a subclass says how the rate falls.
 
     Args:
         peak_learning_rate: rate at the end of the warm-up.
@@ -72,3 +72,11 @@ class LinearWarmupCosineDecay(WarmupThenDecay):
 
     def remaining_share(self, progress):
         return 0.5 * (1.0 + ops.cos(math.pi * progress))
+
+
+@keras.saving.register_keras_serializable(package="official_coca")
+class LinearWarmupConstant(WarmupThenDecay):
+    """Linear warm-up, then the peak for ever; `final_learning_rate` plays no part."""
+
+    def remaining_share(self, progress):
+        return ops.ones_like(progress)

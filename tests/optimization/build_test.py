@@ -60,6 +60,7 @@ def test_unknown_names_are_refused_with_the_choices():
         build_learning_rate("step", 0.1, total_steps=5)
 
 
-def test_constant_rate_with_a_warm_up_is_refused():
-    with pytest.raises(InvalidInputError, match="warmup_steps=3"):
-        build_learning_rate("constant", 0.1, warmup_steps=3, total_steps=5)
+def test_rate_is_a_schedule_even_when_constant():
+    rate = build_learning_rate("constant", 0.1, warmup_steps=2, total_steps=5)
+    assert isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+    assert [round(float(rate(step)), 6) for step in (0, 1, 2, 9)] == [0.05, 0.1, 0.1, 0.1]

@@ -1,0 +1,44 @@
+"""What every program of the package does with bad input: one clear line and exit code 2."""
+
+import argparse
+import os
+import sys
+
+from official_coca.errors import InvalidInputError
+
+# TensorFlow greets every start with lines about the machine; a program imports this module first.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """`argparse` that takes whole names only and reports a bad flag in one line."""
+
+    def __init__(self, **kwargs):
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def error(self, message):
+        raise InvalidInputError(f"{message} (--help shows the flags)")
+
+
+def run_program(main, arguments=None):
+    """Runs `main(arguments)` and returns the exit code.
+
+    Args:
+        main: takes a list of arguments without the program's name; returns None or an exit code.
+        arguments: None for those of the command line.
+
+    Example:
+
+        if __name__ == "__main__":
+            sys.exit(run_program(main))
+    """
+    try:
+        return main(sys.argv[1:] if arguments is None else list(arguments)) or 0
+    except InvalidInputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
