@@ -151,14 +151,14 @@ class CrossAttention(_MultiHeadAttention):
         (B, L, D).
     """
 
-    def build(self, input_shape, context_shape):
-        self._set_width(input_shape[-1])
+    def build(self, inputs_shape, context_shape):
+        self._set_width(inputs_shape[-1])
         self.query = self._projection(self.width, "query")
-        self.query.build(input_shape)
+        self.query.build(inputs_shape)
         self.key_value = self._projection(self.width, "key_value", num_fused=2)
         self.key_value.build(context_shape)
         self.output_projection = self._projection(self.width, "output_projection")
-        self.output_projection.build(input_shape)
+        self.output_projection.build(inputs_shape)
 
     def project_context(self, context):
         """(B, S, C) → keys and values (B, 2, H, S, d), computed once for many queries."""

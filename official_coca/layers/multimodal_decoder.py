@@ -84,10 +84,10 @@ class MultimodalDecoder(keras.layers.Layer):
             **kinds,
         )
 
-    def build(self, input_shape, image_tokens_shape):
+    def build(self, token_features_shape, image_tokens_shape):
         for block in self.blocks:
-            block.build(input_shape, image_tokens_shape)
-        self.final_norm.build(input_shape)
+            block.build(token_features_shape, image_tokens_shape)
+        self.final_norm.build(token_features_shape)
         if not self.tie_embeddings:
             self.vocabulary_projection = self.add_weight(
                 shape=(self.hidden_dim, self.vocabulary_size),

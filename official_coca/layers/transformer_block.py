@@ -53,34 +53,34 @@ class TransformerBlock(keras.layers.Layer):
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
 
-    def build(self, input_shape, context_shape=None):
+    def build(self, inputs_shape, context_shape=None):
         if self.self_attention:
-            self.self_norm = self._norm("self_norm", input_shape)
+            self.self_norm = self._norm("self_norm", inputs_shape)
             self.self_attend = SelfAttention(
                 self.num_heads, self.attention_bias, dtype=self.dtype_policy, name="self_attend"
             )
-            self.self_attend.build(input_shape)
+            self.self_attend.build(inputs_shape)
         if self.cross_attention:
-            self.cross_norm = self._norm("cross_norm", input_shape)
+            self.cross_norm = self._norm("cross_norm", inputs_shape)
             self.cross_attend = CrossAttention(
                 self.num_heads, self.attention_bias, dtype=self.dtype_policy, name="cross_attend"
             )
-            self.cross_attend.build(input_shape, context_shape)
-        self.mlp_norm = self._norm("mlp_norm", input_shape)
+            self.cross_attend.build(inputs_shape, context_shape)
+        self.mlp_norm = self._norm("mlp_norm", inputs_shape)
         self.mlp_hidden = keras.layers.Dense(
             self.mlp_dim, activation=self.activation, dtype=self.dtype_policy, name="mlp_hidden"
         )
-        self.mlp_hidden.build(input_shape)
+        self.mlp_hidden.build(inputs_shape)
         self.mlp_output = keras.layers.Dense(
-            input_shape[-1], dtype=self.dtype_policy, name="mlp_output"
+            inputs_shape[-1], dtype=self.dtype_policy, name="mlp_output"
         )
-        self.mlp_output.build((*input_shape[:-1], self.mlp_dim))
+        self.mlp_output.build((*inputs_shape[:-1], self.mlp_dim))
 
-    def _norm(self, name, input_shape):
+    def _norm(self, name, inputs_shape):
         norm = keras.layers.LayerNormalization(
             epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
         )
-        norm.build(input_shape)
+        norm.build(inputs_shape)
         return norm
 
     def _mlp(self, x):
@@ -116,8 +116,8 @@ class TransformerBlock(keras.layers.Layer):
             x = x + self.cross_attend.attend_to(self.cross_norm(x), cross_cache)
         return x + self._mlp(x), self_cache
 
-    def compute_output_shape(self, input_shape, context_shape=None):
-        return input_shape
+    def compute_output_shape(self, inputs_shape, context_shape=None):
+        return inputs_shape
 
     def get_config(self):
         return {

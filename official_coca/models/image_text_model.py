@@ -96,6 +96,8 @@ class ImageTextModel(keras.Model):
             run_eagerly=run_eagerly,
             steps_per_execution=steps_per_execution,
         )
+        # XLA cannot make the optimizer's variables inside the step, and nothing else is waited for.
+        self.optimizer.build(self.trainable_variables)
         self._trackers = Trackers(
             self.measurement_names, self.logged_scalars().keys(), source_names
         )
@@ -114,7 +116,6 @@ class ImageTextModel(keras.Model):
         config = dict(config)
         optimizer = keras.saving.deserialize_keras_object(config.pop("optimizer"))
         self.compile(optimizer=optimizer, **config)
-        self.optimizer.build(self.trainable_variables)
 
     @property
     def metrics(self):
@@ -207,11 +208,11 @@ class ImageTextModel(keras.Model):
         return self._trackers.results()
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Keras would average the first batch over the replicas to learn its shape, which fails on
-        # uneven batches. The model is built by its constructor; the optimizer is all that is left.
-        if self._distribute_strategy is not None and not self.optimizer.built:
-            with self.distribute_strategy.scope():
-                self.optimizer.build(self.trainable_variables)
+        """Nothing: the constructor builds the model and `compile` the optimizer.
+
+        Under a strategy Keras would average the first batch over the replicas to learn its shape,
+        which fails on strings and on uneven batches.
+        """
 
 
 def _resolve_jit_compile(jit_compile):
