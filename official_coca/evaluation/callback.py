@@ -44,7 +44,7 @@ class EvaluationCallback(keras.callbacks.Callback):
         self._is_first_epoch = True
 
     def on_epoch_end(self, epoch, logs=None):
-        is_last_epoch = epoch + 1 == self.params.get("epochs")
+        is_last_epoch = epoch + 1 == self.params.get("epochs") or self.model.stop_training
         is_due = (epoch + 1) % self.every_n_epochs == 0 or self._is_first_epoch or is_last_epoch
         self._is_first_epoch = False
         if not is_due:

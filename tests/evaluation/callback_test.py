@@ -56,6 +56,17 @@ def test_evaluates_after_the_first_every_nth_and_the_last_epoch():
     assert len(seen.history["loss"]) == 7
 
 
+def test_evaluates_when_a_callback_stops_the_training_within_an_epoch():
+    def stop(batch, logs):
+        if len(evaluator.seen) == 1:  # in the epoch after the first evaluation
+            stopper.model.stop_training = True
+
+    evaluator = WeightReader()
+    stopper = keras.callbacks.LambdaCallback(on_train_batch_end=stop)
+    fit([EvaluationCallback(evaluator, "test", every_n_epochs=5), stopper], epochs=9)
+    assert len(evaluator.seen) == 2
+
+
 def test_moving_averages_are_evaluated_and_training_is_not_touched():
     evaluator = WeightReader()
     during = []
