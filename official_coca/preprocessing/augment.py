@@ -89,6 +89,7 @@ class TrainingAugmentation:
         return self.image_converter.normalize(image)
 
 
+@tf.autograph.experimental.do_not_convert  # nothing to convert, and tracing is many times faster
 def rand_augment(image, seed, num_layers=2, magnitude=10.0):
     """Returns the picture (H, W, 3) uint8 after `num_layers` random operations.
 
