@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from shared_data import shared_data_directory
 
 from official_coca.evaluation import caption_tokenizers
+from tests.shared_data import shared_data_directory
 
 needs_java = pytest.mark.skipif(
     caption_tokenizers.java_path() is None, reason="no Java program on PATH"

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from stub_models import LookupDualEncoder, ScriptedCaptioner, one_batch, picture
 
 from official_coca.errors import InvalidInputError
 from official_coca.evaluation.captioning import CaptioningEvaluator, exact_matches
+from tests.evaluation.stub_models import LookupDualEncoder, ScriptedCaptioner, one_batch, picture
 
 
 def dataset(*references):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from stub_models import LookupDualEncoder, one_batch, picture
 
 from official_coca.errors import InvalidInputError
 from official_coca.evaluation import embeddings
+from tests.evaluation.stub_models import LookupDualEncoder, one_batch, picture
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from stub_models import LookupDualEncoder, one_batch, picture
 
 from official_coca.errors import InvalidInputError
 from official_coca.evaluation import retrieval
+from tests.evaluation.stub_models import LookupDualEncoder, one_batch, picture
 
 
 def rank_matrix(scores, query_groups, candidate_groups, **arguments):

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from stub_models import LookupDualEncoder, one_batch, picture
 
 from official_coca.errors import InvalidInputError
 from official_coca.evaluation import zero_shot
+from tests.evaluation.stub_models import LookupDualEncoder, one_batch, picture
 
 AXES = {"red": [1, 0, 0], "green": [0, 1, 0], "blue": [0, 0, 1]}
 
