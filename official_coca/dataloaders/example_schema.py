@@ -3,6 +3,8 @@
 `image/encoded`  bytes, an encoded picture (PNG, JPEG, GIF, BMP or WebP)
 `text`           bytes, one or several: label names of a label source, captions otherwise
 `source`         bytes, the name of the source the example belongs to
+
+R examples, T texts of an example.
 """
 
 import re
@@ -13,6 +15,11 @@ IMAGE_KEY = "image/encoded"
 TEXT_KEY = "text"
 SOURCE_KEY = "source"
 
+_FEATURES = {
+    IMAGE_KEY: tf.io.FixedLenFeature([], tf.string, default_value=""),
+    TEXT_KEY: tf.io.RaggedFeature(tf.string),
+    SOURCE_KEY: tf.io.FixedLenFeature([], tf.string, default_value=""),
+}
 _SHARD_NAME = "{name}-{split}-{index:05d}-of-{shards:05d}.tfrecord"
 
 
@@ -56,16 +63,24 @@ def parse_example(serialized):
         serialized: scalar string tensor.
 
     Returns:
-        `{"image": scalar string, "texts": (n,) string, "source": scalar string}`.
+        `{"image": scalar string, "texts": (T,) string, "source": scalar string}`.
     """
-    parsed = tf.io.parse_single_example(
-        serialized,
-        {
-            IMAGE_KEY: tf.io.FixedLenFeature([], tf.string, default_value=""),
-            TEXT_KEY: tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True),
-            SOURCE_KEY: tf.io.FixedLenFeature([], tf.string, default_value=""),
-        },
-    )
+    return _named(tf.io.parse_single_example(serialized, _FEATURES))
+
+
+def parse_examples(serialized):
+    """Unpacks R serialized examples at once, which is several times faster than one by one.
+
+    Args:
+        serialized: (R,) string tensor.
+
+    Returns:
+        `{"image": (R,) string, "texts": (R,(T)) ragged string, "source": (R,) string}`.
+    """
+    return _named(tf.io.parse_example(serialized, _FEATURES))
+
+
+def _named(parsed):
     return {"image": parsed[IMAGE_KEY], "texts": parsed[TEXT_KEY], "source": parsed[SOURCE_KEY]}
 
 
