@@ -195,7 +195,7 @@ def _paper_pretraining(preset):
                         pattern="data/labels-train-*.tfrecord",
                         kind="labels",
                         # Section 4.1: prompts of CLIP, drawn at random.
-                        template_file="data/prompts/clip_imagenet.txt",
+                        template_file="data/prompts/clip_imagenet_80.txt",
                     ),
                     SourceConfig(name="alt_text", pattern="data/alt_text-train-*.tfrecord"),
                 ],

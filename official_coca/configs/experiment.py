@@ -233,17 +233,17 @@ class RuntimeConfig(StrictConfig):
 
     Attributes:
         distribution_strategy: as in Model Garden's `distribute_utils`.
-        num_gpus: GPUs to use.
-        tpu: address of a TPU; set by --tpu.
+        num_gpus: GPUs to use; null takes all there are (one_device: the first).
+        tpu: Model Garden's parser writes it; must stay null.
         enable_xla: compile the step with XLA; null lets the model decide.
         mixed_precision_dtype: dtype in which layers compute; weights stay float32.
         seed: of the first weights and of every draw of the input pipeline.
     """
 
     distribution_strategy: str = choice(
-        "one_device", ("off", "one_device", "mirrored", "multi_worker_mirrored", "tpu")
+        "one_device", ("off", "one_device", "mirrored")
     )
-    num_gpus: int = number(0, minimum=0)
+    num_gpus: int | None = number(None, minimum=0)
     tpu: str | None = None
     enable_xla: bool | None = None
     mixed_precision_dtype: str = choice("float32", ("float32", "bfloat16"))

@@ -30,17 +30,19 @@ class TrainingLog(keras.callbacks.Callback):
         batch_size: examples of a step.
         interval: steps between two rows.
         start_step: step that this run goes on from.
+        evaluation_names: beginnings of the metrics, in the logs of an epoch, that evaluations made.
 
     Attributes:
         step: number of finished steps.
         seconds: time spent in training, that of earlier runs included.
     """
 
-    def __init__(self, directory, batch_size, interval, start_step=0):
+    def __init__(self, directory, batch_size, interval, start_step=0, evaluation_names=()):
         super().__init__()
         self._directory = pathlib.Path(directory)
         self._batch_size = batch_size
         self._interval = interval
+        self._prefixes = tuple(f"{name}_" for name in evaluation_names)
         self.step = start_step
         self.seconds = 0.0
 
@@ -75,16 +77,11 @@ class TrainingLog(keras.callbacks.Callback):
         metrics = {
             name: float(value)
             for name, value in (logs or {}).items()
-            if name not in self._logs and np.isfinite(value)
+            if name.startswith(self._prefixes) and np.isfinite(value)
         }
-        if not metrics:
-            return
-        rows = [
-            {"step": self.step, "metric": name, "value": repr(value)}
-            for name, value in metrics.items()
-        ]
-        _append(self._directory / EVALUATION_LOG, rows)
-        self._write_summaries("validation", metrics)
+        if metrics:
+            append_evaluation(self._directory, self.step, metrics)
+            self._write_summaries("validation", metrics)
 
     def on_train_end(self, logs=None):
         if self.step != self._row_step:
@@ -128,6 +125,12 @@ def read_evaluation_log(directory):
     for row in _read(pathlib.Path(directory) / EVALUATION_LOG):
         steps.setdefault(int(row["step"]), {})[row["metric"]] = float(row["value"])
     return steps
+
+
+def append_evaluation(directory, step, metrics):
+    """Adds the {metric: value} of one step to `evaluation_log.csv`."""
+    rows = [{"step": step, "metric": name, "value": repr(v)} for name, v in metrics.items()]
+    _append(pathlib.Path(directory) / EVALUATION_LOG, rows)
 
 
 def _append(path, rows):
