@@ -8,10 +8,17 @@ from keras import ops
 from official_coca.losses import cross_replica
 
 
+def _mix(x):
+    """Spreads every bit of an int32 over all of them: MurmurHash3's finaliser, wrapping around."""
+    for shift, factor in ((16, -2048144789), (13, -1028477387), (16, 1)):
+        x = ops.bitwise_xor(x, ops.bitwise_right_shift(x, shift)) * factor
+    return x
+
+
 def text_fingerprints(token_ids, is_token):
     """(B, 2) int32 hashes of captions: equal for equal texts, whatever their padding.
 
-    Two polynomial hashes, 64 bits together, stand in for the texts, so that replicas can compare
+    Two hashes, 64 bits together, stand in for the texts, so that replicas can compare
     captions that were trimmed to different lengths.
 
     Args:
@@ -19,13 +26,11 @@ def text_fingerprints(token_ids, is_token):
         is_token: (B, L) boolean, False on padding.
     """
     length = token_ids.shape[1] if token_ids.shape[1] is not None else ops.shape(token_ids)[1]
-    # Products wrap around in int32; odd multipliers keep every bit of the ids in play.
     positions = ops.arange(length, dtype="int32")
-    ids = ops.where(is_token, ops.cast(token_ids, "int32") + 1, 0)
+    ids = ops.cast(token_ids, "int32")
     hashes = []
-    for multiplier, increment in ((-1640531527, 374761393), (-2048144789, 668265263)):
-        keys = (positions * 2 + 1) * multiplier + increment
-        mixed = (ids + keys) * (ids * 2 + 1) * (keys * 2 + 1)
+    for id_factor, position_factor in ((-1640531527, 374761393), (-2048144789, 668265263)):
+        mixed = _mix(ids * id_factor + (positions + 1) * position_factor)
         hashes.append(ops.sum(ops.where(is_token, mixed, 0), axis=1))
     return ops.stack(hashes, axis=1)
 

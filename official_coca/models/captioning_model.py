@@ -23,7 +23,7 @@ class CaptioningModel(ImageTextModel):
         sampler="greedy",
         max_length=None,
         min_length=0,
-        seed=0,
+        seed=None,
         return_scores=False,
         **sampler_options,
     ):
@@ -38,10 +38,10 @@ class CaptioningModel(ImageTextModel):
                 (B, P) that begin with BOS; None for none.
             sampler: "greedy", "beam", "top_k", "top_p", the name of a keras_hub sampler, or a
                 sampler object.
-            max_length: longest sequence in tokens, BOS and EOS included; None for all that the
-                model has positions for.
+            max_length: longest sequence in tokens, BOS, prompt and EOS included, at most one more
+                than the model has positions for, which None stands for.
             min_length: EOS is not written before this many tokens.
-            seed: of the samplers that draw.
+            seed: of the samplers that draw; None for another one each time.
             return_scores: whether to return sums of log-probabilities too.
             **sampler_options: of the sampler made by name, as `num_beams=5`, `k=10`, `p=0.9`.
 
@@ -58,6 +58,7 @@ class CaptioningModel(ImageTextModel):
         capacity = self.max_length + 1
         max_length = capacity if max_length is None else min(max_length, capacity)
         prompt_token_ids, prompt_mask = self._prompt(prompt, len(images))
+        seed = sampler.draw_seed() if seed is None else seed
         function = self._generate_function(sampler, max_length, min_length)
         result = function(
             images,
@@ -71,6 +72,12 @@ class CaptioningModel(ImageTextModel):
         if return_scores:
             return captions, ops.convert_to_numpy(result["scores"])
         return captions
+
+    def _written_vocabulary_size(self):
+        """Ids from here on are never written: a vocabulary padded for speed has no words there."""
+        if self.preprocessor is None:
+            return self.vocabulary_size
+        return self.preprocessor.tokenizer.vocabulary_size
 
     def _detokenize(self, captions):
         if captions.ndim == 2:
@@ -97,26 +104,46 @@ class CaptioningModel(ImageTextModel):
         prompt = np.asarray(prompt, "int32")
         return prompt, prompt != self.pad_token_id
 
+    def generate_token_ids(
+        self, images, prompt_token_ids, prompt_mask, seed, sampler, max_length, min_length=0
+    ):
+        """What `generate` compiles: tensors in, tensors out, for graphs such as a SavedModel's.
+
+        Args:
+            images: (B, H, W, 3) float, preprocessed.
+            prompt_token_ids: (B, P) int32, each row beginning with BOS.
+            prompt_mask: (B, P) boolean, False on padding.
+            seed: int scalar.
+            sampler: a sampler object.
+            max_length: T, at most one more than the model has positions for.
+            min_length: EOS is not written before this many tokens.
+
+        Returns:
+            {"token_ids": (B, T) or (B, N, T), "scores": (B,) or (B, N)}.
+        """
+        return generation.generate(
+            self.decode_step,
+            self.init_cache(images, max_length),
+            prompt_token_ids,
+            prompt_mask,
+            sampler=sampler,
+            max_length=max_length,
+            min_length=min_length,
+            bos_token_id=self.bos_token_id,
+            eos_token_id=self.eos_token_id,
+            pad_token_id=self.pad_token_id,
+            vocabulary_size=self._written_vocabulary_size(),
+            seed=seed,
+        )
+
     def _generate_function(self, sampler, max_length, min_length):
-        key = ("generate", sampler.signature, max_length, min_length)
+        key = (sampler.signature, max_length, min_length, self._written_vocabulary_size())
         if key not in self._functions:
-
-            def run(images, prompt_token_ids, prompt_mask, seed):
-                return generation.generate(
-                    self.decode_step,
-                    self.init_cache(images, max_length),
-                    prompt_token_ids,
-                    prompt_mask,
-                    sampler=sampler,
-                    max_length=max_length,
-                    min_length=min_length,
-                    bos_token_id=self.bos_token_id,
-                    eos_token_id=self.eos_token_id,
-                    pad_token_id=self.pad_token_id,
-                    seed=seed,
+            self._functions[key] = compiled(
+                lambda *tensors: self.generate_token_ids(
+                    *tensors, sampler, max_length, min_length
                 )
-
-            self._functions[key] = compiled(run)
+            )
         return self._functions[key]
 
 

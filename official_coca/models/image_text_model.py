@@ -190,6 +190,12 @@ class ImageTextModel(keras.Model):
         replicas = cross_replica.num_replicas()
         if replicas == 1:
             return gradients
+        import tensorflow as tf
+
+        # The gradient of an embedding table comes as the rows in use.
+        gradients = [
+            None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients
+        ]
         optimizer = self.optimizer
         if any((optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)):
             present = [gradient for gradient in gradients if gradient is not None]

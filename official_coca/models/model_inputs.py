@@ -34,11 +34,7 @@ def as_images(preprocessor, images):
     rank = len(images.shape)
     if dtype == "string":
         _need_preprocessor(preprocessor, "encoded images")
-        if rank != 1:
-            raise InvalidInputError(
-                f"encoded images have shape {tuple(images.shape)}; pass a list of byte strings"
-            )
-        return _decode(preprocessor, images)
+        return preprocessor.image_converter.decode(images)
     if dtype != "uint8" and "float" not in dtype:
         raise InvalidInputError(f"images have dtype {dtype}; {_IMAGE_FORMS}")
     if rank != 4 or images.shape[-1] != 3:
@@ -67,9 +63,6 @@ def as_token_ids(preprocessor, texts, max_length):
     dtype = _dtype_name(texts)
     if dtype == "string":
         _need_preprocessor(preprocessor, "strings")
-        if isinstance(texts, np.ndarray):
-            texts = texts.tolist()
-            preprocessor.check_texts(texts)
         return preprocessor.token_ids(texts)
     if "int" not in dtype or len(texts.shape) != 2:
         raise InvalidInputError(
@@ -82,23 +75,6 @@ def as_token_ids(preprocessor, texts, max_length):
             "them, or build the model with a larger max_length"
         )
     return ops.convert_to_tensor(texts, "int32")
-
-
-def _decode(preprocessor, encoded):
-    import tensorflow as tf
-
-    try:
-        return preprocessor.image_converter.decode(tf.convert_to_tensor(encoded, tf.string))
-    except tf.errors.InvalidArgumentError:
-        for index, single in enumerate(encoded):
-            try:
-                preprocessor.image_converter.decode(tf.convert_to_tensor([single], tf.string))
-            except tf.errors.InvalidArgumentError:
-                raise InvalidInputError(
-                    f"image {index} of {len(encoded)} cannot be decoded; pass the whole bytes of a "
-                    "JPEG, PNG, GIF, BMP or WebP file"
-                ) from None
-        raise
 
 
 def _list_as_array(values):
