@@ -15,11 +15,11 @@ import copy
 import math
 import os
 import pathlib
-import random
 import sys
 
 from official_coca.program import run_program  # first: it quietens TensorFlow
 
+import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 import yaml  # noqa: E402
 from absl import flags  # noqa: E402
@@ -126,9 +126,8 @@ def run_experiment(config, mode, model_dir):
     model_dir = pathlib.Path(model_dir)
     if model_dir.exists() and not model_dir.is_dir():
         raise InvalidInputError(f"--model_dir={model_dir} is a file; name a directory")
-    # Keras draws the seeds of initial weights from Python's generator; nothing else of a training
-    # has a state to seed.
-    random.seed(config.runtime.seed)
+    # The shuffle of tf.data mixes in TensorFlow's global seed, and cannot do so with 0.
+    keras.utils.set_random_seed(config.runtime.seed + 1)
     assembly.set_precision(config.runtime)
     with assembly.build_strategy(config.runtime).scope():
         model = assembly.build_model(config.task)
