@@ -37,14 +37,15 @@ def get_sampler(sampler="greedy", **options):
                 f"option {sorted(options)[0]!r} belongs to the sampler's constructor; "
                 f"pass it to {type(sampler).__name__}(...)"
             )
-        if hasattr(sampler, "decode") and hasattr(sampler, "signature"):
+        is_object = not isinstance(sampler, type)
+        if is_object and hasattr(sampler, "decode") and hasattr(sampler, "signature"):
             return sampler
-        if not callable(sampler) or isinstance(sampler, type):
-            raise InvalidInputError(
-                f"sampler {sampler!r} is neither a name nor a sampler object; "
-                f"names are {', '.join(SAMPLER_NAMES)}"
-            )
-        return KerasHubSampler(sampler)
+        if is_object and callable(sampler):
+            return KerasHubSampler(sampler)
+        raise InvalidInputError(
+            f"sampler {sampler!r} is neither a name nor a sampler object; "
+            f"names are {', '.join(SAMPLER_NAMES)}"
+        )
     if sampler in KERAS_HUB_NAMES:
         return KerasHubSampler.from_name(sampler, **options)
     if sampler not in _OWN_SAMPLERS:
