@@ -64,3 +64,41 @@ def training_batch(lengths, seed=0, width=MAX_LENGTH):
     targets[np.arange(len(lengths)), last] = EOS
     x = {"images": random_images(len(lengths), seed=seed), "token_ids": token_ids}
     return x, targets.astype("int32"), (targets != PAD).astype("float32")
+
+
+WORDS = "a the red blue green three seven cat dog photo of left right above".split()
+
+
+def tiny_preprocessor(image_size=(8, 12), max_length=MAX_LENGTH):
+    """An `ImageTextPreprocessor` whose vocabulary, of 36 pieces, spells `WORDS`."""
+    import io
+    import itertools
+
+    import sentencepiece
+
+    from official_coca.preprocessing.image import ImageConverter
+    from official_coca.preprocessing.preprocessor import ImageTextPreprocessor
+    from official_coca.preprocessing.tokenizer import SentencePieceTokenizer
+
+    proto = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=(" ".join(words) for words in itertools.permutations(WORDS, 2)),
+        model_writer=proto,
+        vocab_size=36,
+        pad_id=PAD,
+        unk_id=1,
+        bos_id=BOS,
+        eos_id=EOS,
+        minloglevel=2,
+    )
+    return ImageTextPreprocessor(
+        SentencePieceTokenizer(proto.getvalue()), ImageConverter(image_size), max_length
+    )
+
+
+def encoded_images(batch_size, height=10, width=15, seed=0):
+    """B PNG files of random pixels."""
+    import tensorflow as tf
+
+    pixels = np.random.default_rng(seed).integers(0, 256, size=(batch_size, height, width, 3))
+    return [tf.io.encode_png(image).numpy() for image in pixels.astype("uint8")]

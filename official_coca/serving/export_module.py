@@ -66,7 +66,10 @@ class ExportModule(tf.Module):
         An empty beginning leaves the caption free. A sampler that returns N captions an image
         gives (B, N).
         """
-        prompt_token_ids, prompt_mask = self.preprocessor.generate_preprocess(prompts)
+        prompt_token_ids, prompt_mask = (
+            self._to_full_width(values)
+            for values in self.preprocessor.generate_preprocess(prompts)
+        )
         result = self._model.generate_token_ids(
             self.preprocessor.convert_images(images),
             prompt_token_ids,
@@ -77,6 +80,14 @@ class ExportModule(tf.Module):
         )
         captions = self.preprocessor.tokenizer.detokenize(result["token_ids"])
         return {"captions": captions, "scores": result["scores"]}
+
+    def _to_full_width(self, values):
+        """(B, P) → (B, max_length), filled up with zeros: decoding wants a width that is known."""
+        values = values[:, : self._max_length]
+        missing = self._max_length - tf.shape(values)[1]
+        return tf.ensure_shape(
+            tf.pad(values, [[0, 0], [0, missing]]), (None, self._max_length)
+        )
 
 
 def export_saved_model(model, directory, sampler="greedy", max_length=None, **sampler_options):
