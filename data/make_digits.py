@@ -12,11 +12,9 @@ the cleaned training texts, one a line, to train a tokenizer on.
 N images, K = 3 digits an image at most, S = 32 pixels, D = 14 pixels.
 """
 
-import argparse
 import functools
 import io
 import itertools
-import os
 import pathlib
 import sys
 import time
@@ -25,8 +23,9 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # runs from a checkout
+
+from official_coca.program import ArgumentParser, run_program  # noqa: E402  # before TensorFlow
 
 from data.digit_captions import DIGIT_NAMES, canonical_caption, cleaned, noisy_caption  # noqa: E402
 from official_coca.dataloaders.example_schema import make_example  # noqa: E402
@@ -273,8 +272,9 @@ def make_digits(output_dir, shards, seed, train_labels, train_scenes, test_label
     print(f"the data set is in {output_dir}", flush=True)
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(arguments):
+    """Runs the command line."""
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--output_dir", required=True, help="folder for the shards")
     parser.add_argument("--shards", type=int, default=4, help="shards of each training source")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
@@ -283,16 +283,11 @@ def main(arguments=None):
     parser.add_argument("--test_labels", type=int, default=1_000, help="images to test on")
     parser.add_argument("--test_scenes", type=int, default=200, help="images to test on")
     flags = vars(parser.parse_args(arguments))
-    try:
-        for flag, value in flags.items():
-            if flag != "output_dir" and value < 0:
-                raise InvalidInputError(f"--{flag}={value} is negative; give 0 or more")
-        make_digits(**flags)
-    except InvalidInputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    for flag, value in flags.items():
+        if flag != "output_dir" and value < 0:
+            raise InvalidInputError(f"--{flag}={value} is negative; give 0 or more")
+    make_digits(**flags)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

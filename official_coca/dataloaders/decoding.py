@@ -30,12 +30,16 @@ def decode_rows(encoded, seeds, to_view, image_size):
         rows (D,) int32, ascending, those that could be decoded, and their views (D,H,W,3).
     """
     num_rows = tf.shape(encoded)[0]
+
+    def as_view(image, seed):
+        return tf.ensure_shape(tf.cast(to_view(image, seed), tf.float32), (*image_size, 3))
+
     parallel = {"num_parallel_calls": os.cpu_count(), "deterministic": True}
     images = (
         tf.data.Dataset.from_tensor_slices((tf.range(num_rows), encoded, seeds))
         .map(lambda row, data, seed: (row, _decode(data), seed), **parallel)
         .ignore_errors()
-        .map(lambda row, image, seed: (row, _float_view(to_view(image, seed), image_size)), **parallel)
+        .map(lambda row, image, seed: (row, as_view(image, seed)), **parallel)
     )
     # The last element stands in for a batch of none, which would be an error.
     nothing = tf.data.Dataset.from_tensors((num_rows, tf.zeros((*image_size, 3))))
@@ -66,7 +70,3 @@ def stand_ins(rows, source_ids):
     return tf.argmin(
         distance + num_rows * tf.cast(elsewhere, tf.int32), axis=1, output_type=tf.int32
     )
-
-
-def _float_view(view, image_size):
-    return tf.ensure_shape(tf.cast(view, tf.float32), (*image_size, 3))

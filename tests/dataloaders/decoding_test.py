@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import encoded_image
 
 from official_coca.dataloaders.decoding import decode_rows, stand_ins
+from tests.dataloaders.numbered_shards import encoded_image
 
 
 def to_view(image, seed):

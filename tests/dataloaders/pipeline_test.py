@@ -1,18 +1,17 @@
 """Behaviour of the training and evaluation datasets."""
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import encoded_image, image_numbers, text_numbers
 
 from official_coca.dataloaders.bad_examples import BadExampleCounter
-from official_coca.dataloaders.example_schema import make_example
 from official_coca.dataloaders.pipeline import evaluation_dataset, training_dataset
-from official_coca.dataloaders.shard_writer import ShardWriter
 from official_coca.dataloaders.sources import Source
 from official_coca.errors import InvalidInputError
+from tests.dataloaders.numbered_shards import image_numbers, text_numbers
 
 
 def training(shards, sources, **arguments):
@@ -218,13 +217,11 @@ def test_evaluation_of_empty_shards_is_refused(shards):
 
 
 def test_several_labels_are_shuffled_and_joined(shards):
-    with ShardWriter(shards.directory, "pets", "train", 1) as writer:
-        for number in range(8):
-            writer.write(make_example(encoded_image(number), ["a", "the", "item"], "pets"))
-    source = Source("pets", str(shards.directory / "pets-*"), "labels", templates=("{}",))
+    source = shards.source("pets", range(8), "labels", texts=lambda n: ["a", "the", "item"])
     texts = set()
-    for _, y, _ in take(training(shards, [source]), 6):
-        texts |= {text.replace("⁇", ",") for text in shards.texts(y)}  # a comma is out of vocabulary
+    for _, y, _ in take(training(shards, [dataclasses.replace(source, templates=("{}",))]), 6):
+        texts |= {text.replace("⁇", ",") for text in shards.texts(y)}  # "," is out of vocabulary
     assert len(texts) > 3
     for text in texts:
-        assert text.count(",") == 2 and sorted(text.replace(",", " ").split()) == ["a", "item", "the"]
+        assert text.count(",") == 2
+        assert sorted(text.replace(",", " ").split()) == ["a", "item", "the"]
