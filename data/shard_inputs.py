@@ -137,7 +137,13 @@ class TensorFlowDataset:
             raise InvalidInputError(
                 f"{name} has no feature {image_field!r}; it has {', '.join(features)}"
             )
-        self._builder.download_and_prepare()
+        try:
+            self._builder.download_and_prepare()
+        except ModuleNotFoundError as error:  # it does not declare all that it imports
+            raise InvalidInputError(
+                f"TensorFlow Datasets needs the package {error.name!r} to prepare {name}; "
+                f"run: pip install {error.name}"
+            ) from None
         if split.partition("[")[0] not in self._builder.info.splits:
             raise InvalidInputError(
                 f"{name} has no split {split!r}; it has {', '.join(self._builder.info.splits)}"
@@ -158,8 +164,9 @@ class TensorFlowDataset:
 
     def class_names(self, label_field):
         """Returns the class names that the data set itself has for a label, or `None`."""
-        feature = self._builder.info.features.get(label_field)
-        return list(feature.names) if hasattr(feature, "names") else None
+        features = self._builder.info.features
+        names = getattr(features[label_field], "names", None) if label_field in features else None
+        return list(names) if names else None
 
 
 def _image_reader(images):
@@ -185,7 +192,7 @@ def _image_reader(images):
 
 
 def _flattened(example, prefix=""):
-    """Yields names such as "captions/text" and values, strings and numbers in Python's own types."""
+    """Yields names such as "captions/text" and values, those in Python's own types."""
     for name, value in example.items():
         if isinstance(value, dict):
             yield from _flattened(value, f"{prefix}{name}/")

@@ -14,7 +14,8 @@ from official_coca.errors import InvalidInputError
 from official_coca.program import run_program
 
 CANONICAL_PAIR = re.compile(r"a (\w+) (\w+) (?:to the left of|above) a (\w+) (\w+)")
-FLAGS = ["--shards=2", "--train_labels=30", "--train_scenes=40", "--test_labels=20", "--test_scenes=9"]
+SIZES = {"shards": 2, "train_labels": 30, "train_scenes": 40, "test_labels": 20, "test_scenes": 9}
+FLAGS = [f"--{name}={size}" for name, size in SIZES.items()]
 
 
 def test_no_handwritten_original_is_in_both_splits():
@@ -30,9 +31,12 @@ def test_no_handwritten_original_is_in_both_splits():
 def test_pictures_are_drawn_from_the_originals_of_their_split(split, monkeypatch):
     drawn = []
     render = make_digits.render
-    monkeypatch.setattr(
-        make_digits, "render", lambda originals, *rest: drawn.append(originals) or render(originals, *rest)
-    )  # fmt: skip
+
+    def recording_render(originals, *rest):
+        drawn.append(originals)
+        return render(originals, *rest)
+
+    monkeypatch.setattr(make_digits, "render", recording_render)
     make_digits.digit_labels(200, 0, split)
     make_digits.digit_scenes(200, 0, split)
     allowed = set(np.concatenate(make_digits.split_originals(split)))
