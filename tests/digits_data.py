@@ -3,7 +3,7 @@
 from data import make_digits
 from data.train_sentencepiece import train_sentencepiece
 
-VOCABULARY_SIZE = 60
+VOCABULARY_SIZE = 120
 
 
 def make_digits_data(directory):
@@ -18,7 +18,7 @@ def make_digits_data(directory):
         test_scenes=12,
     )
     sentences = (directory / "captions.txt").read_text(encoding="utf-8").splitlines()
-    train_sentencepiece(sentences, directory / "vocabulary.model", VOCABULARY_SIZE)
+    train_sentencepiece(sentences, directory / "vocabulary.model", VOCABULARY_SIZE, "bpe")
     return directory
 
 
@@ -48,6 +48,7 @@ def tiny_config(directory):
                     {"pattern": str(directory / "scenes-train-*")},
                 ],
                 "global_batch_size": 8,
+                "length_buckets": [],
                 "shuffle_buffer_size": 20,
             },
             "validation_data": {

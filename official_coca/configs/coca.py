@@ -52,6 +52,7 @@ def coca_tiny_digits():
                     SourceConfig(name="scenes", pattern=f"{data}/scenes-train-*.tfrecord"),
                 ],
                 global_batch_size=64,
+                length_buckets=[12, 16, 24],
                 # A mirrored digit is another digit, or none.
                 augmentation=AugmentationConfig(horizontal_flip=False),
             ),

@@ -18,7 +18,7 @@ SMALL = {
     "train_scenes": 60,
     "test_labels": 20,
     "test_scenes": 12,
-    "vocabulary_size": 60,
+    "vocabulary_size": 120,
 }
 KEYS = {
     "zero_shot_top1",
