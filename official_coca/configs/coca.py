@@ -106,7 +106,18 @@ def coca_small_photos():
             model=ModelConfig(
                 preset="coca_tiny",
                 tokenizer=f"{data}/vocabulary.model",
-                overrides=OpenConfig({"image_size": 64, "patch_size": 8}),
+                overrides=OpenConfig(
+                    {
+                        "image_size": 64,
+                        "patch_size": 8,
+                        "image_num_layers": 4,
+                        "num_queries": 32,
+                        "unimodal_num_layers": 2,
+                        "multimodal_num_layers": 2,
+                        "text_hidden_dim": 128,
+                        "text_mlp_dim": 512,
+                    }
+                ),
             ),
             losses=LossConfig(positives="same_text"),
             train_data=TrainDataConfig(
@@ -131,22 +142,40 @@ def coca_small_photos():
             validation_data=ValidationDataConfig(
                 evaluations=[
                     EvaluationConfig(
+                        name="cifar10",
+                        task="zero_shot",
+                        pattern=f"{data}/cifar10-val-*.tfrecord",
+                        class_names=f"{data}/cifar10_classes.txt",
+                    ),
+                    EvaluationConfig(
+                        name="caltech101",
+                        task="zero_shot",
+                        pattern=f"{data}/caltech101-val-*.tfrecord",
+                        class_names=f"{data}/caltech101_classes.txt",
+                    ),
+                    EvaluationConfig(
                         name="retrieval",
                         task="retrieval",
-                        pattern=f"{data}/flickr8k-test-*.tfrecord",
+                        pattern=f"{data}/flickr8k-val-*.tfrecord",
+                    ),
+                    EvaluationConfig(
+                        name="captioning",
+                        task="captioning",
+                        pattern=f"{data}/flickr8k-val-*.tfrecord",
                     ),
                 ],
+                global_batch_size=100,
             ),
         ),
         trainer=TrainerConfig(
-            train_steps=6000,
+            train_steps=2000,
             checkpoint_interval=500,
             validation_interval=1000,
             summary_interval=50,
             optimizer_config=OptimizationConfig(
                 optimizer=OptimizerConfig(type="adamw", weight_decay=0.05, global_clipnorm=1.0),
                 learning_rate=LearningRateConfig(
-                    type="cosine", peak_learning_rate=1e-3, warmup_steps=300
+                    type="cosine", peak_learning_rate=1e-3, warmup_steps=200
                 ),
             ),
         ),
