@@ -16,6 +16,7 @@ import math
 import os
 import pathlib
 import sys
+import textwrap
 
 from official_coca.program import run_program  # first: it quietens TensorFlow
 
@@ -64,10 +65,13 @@ def parse_flags(arguments):
     values = flags.FlagValues()
     for name in _MODEL_GARDEN_FLAGS:
         values[name] = copy.deepcopy(flags.FLAGS[name])
-    flags.DEFINE_enum("mode", None, MODES, "What to do.", flag_values=values)
+    flags.DEFINE_enum(
+        "mode", None, MODES, "eval evaluates the last checkpoint.", flag_values=values
+    )
     if any(argument in ("-h", "--help", "-help") for argument in arguments):
         print(__doc__)
-        print(values.get_help())
+        for name in ("experiment", "mode", "model_dir", "config_file", "params_override"):
+            print(textwrap.fill(f"--{name}: {values[name].help}", 100, subsequent_indent="    "))
         return None
     try:
         rest = values(["train", *arguments])[1:]

@@ -35,9 +35,9 @@ class StrictConfig(hyperparams.Config):
         # Model Garden calls this for every section of a YAML file; it is lenient
         # (is_strict=False) where it makes a new element of a list.
         known = [field.name for field in dataclasses.fields(self)]
-        for key in override_dict:
+        for key, value in override_dict.items():
             if key not in known:
-                raise InvalidInputError(_unknown_key(type(self).__name__, key, known))
+                raise InvalidInputError(_unknown_key(type(self).__name__, key, value, known))
         super()._override(override_dict, is_strict)
 
 
@@ -70,10 +70,13 @@ def check_types_and_values(config, path=""):
             check_types_and_values(section, name)
 
 
-def _unknown_key(section, key, known):
+def _unknown_key(section, key, value, known):
     near = difflib.get_close_matches(str(key), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown config key {key!r} in {section}{hint} (known: {', '.join(known)})"
+    return (
+        f"unknown config key {key!r} in {section}, with the value {_shown(value)}{hint} "
+        f"(known: {', '.join(known)})"
+    )
 
 
 def _sections(key, value):
