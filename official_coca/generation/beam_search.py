@@ -105,7 +105,7 @@ class BeamSearch:
                 ops.where(ends, NEGATIVE_INFINITY, scores), self.num_beams
             )
             alive_scores = ops.where(given, alive_scores, open_scores)
-            parents = ops.where(given, ops.arange(self.num_beams), _gather(parents, places))
+            parents = _gather(parents, places)  # any will do within a prompt: its beams are alike
             next_ids = ops.where(
                 given, ops.expand_dims(token_ids[:, index + 1], 1), _gather(next_ids, places)
             )

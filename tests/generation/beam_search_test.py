@@ -56,8 +56,9 @@ def test_wide_beam_equals_exhaustive_search(seed, length_penalty):
         np.testing.assert_allclose(scores[image], [score for score, _ in best], atol=1e-5)
 
 
-def test_prompts_of_different_lengths_equal_exhaustive_search():
-    toy = ToyCaptioner(seed=4, num_images=3, end_bias=-1.0)
+@pytest.mark.parametrize("end_bias", [-1.0, 3.0])
+def test_prompts_of_different_lengths_equal_exhaustive_search(end_bias):
+    toy = ToyCaptioner(seed=4, num_images=3, end_bias=end_bias)
     prompts = [[BOS, 4], [BOS, 5, 1, 4], [BOS, 4, 5]]
     padded = np.array([prompt + [PAD] * (4 - len(prompt)) for prompt in prompts])
     mask = np.arange(4) < np.array([[2], [4], [3]])

@@ -83,8 +83,10 @@ def test_beam_scores_equal_rescoring_with_the_full_forward_pass(coca, images):
 
 def test_more_beams_find_no_worse_captions_and_one_is_greedy(coca, images):
     results = [
-        coca.generate(images, sampler="beam", num_beams=beams, max_length=LENGTH, return_scores=True)
-        for beams in (1, 20)
+        coca.generate(
+            images, sampler="beam", num_beams=num_beams, max_length=LENGTH, return_scores=True
+        )
+        for num_beams in (1, 20)
     ]
     greedy, greedy_scores = coca.generate(images, max_length=LENGTH, return_scores=True)
     np.testing.assert_array_equal(results[0][0], greedy)

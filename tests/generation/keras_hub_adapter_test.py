@@ -83,6 +83,20 @@ def test_contrastive_without_its_penalty_is_greedy_and_with_it_is_not():
     assert contrastive[1, :3].tolist() == [BOS, 4, 5]
 
 
+def test_keras_hub_beams_do_not_fork_within_a_prompt():
+    toy = ToyCaptioner(seed=3, num_images=3, end_bias=-1.0)
+    sampler = keras_hub.samplers.BeamSampler(3, return_all_beams=True)
+    token_ids, _ = decode(toy, sampler, prompts_of_different_lengths())
+    assert all(len({tuple(beam) for beam in beams}) == 3 for beams in token_ids)
+
+
+def test_contrastive_writes_nothing_after_eos():
+    toy = ToyCaptioner(seed=2, num_images=8, end_bias=1.5)
+    token_ids, _ = decode(toy, get_sampler("contrastive", alpha=0.6))
+    ended = np.cumsum(token_ids == EOS, axis=1) - (token_ids == EOS) > 0
+    assert ended.any() and (token_ids[ended] == PAD).all()
+
+
 def test_a_seed_repeats_random_captions_and_steps_differ():
     toy = ToyCaptioner(vocabulary_size=50, num_images=2)
     toy.table *= 0.0

@@ -47,8 +47,9 @@ def test_prompts_of_different_lengths_are_kept_and_continued():
         assert scores[image] == pytest.approx(expected, abs=1e-5)
 
 
-def test_what_lies_under_the_mask_of_a_prompt_does_not_matter():
-    toy = ToyCaptioner(seed=1)
+@pytest.mark.parametrize("end_bias", [-1.0, 50.0])  # 50: every row ends before the prompt's width
+def test_what_lies_under_the_mask_of_a_prompt_does_not_matter(end_bias):
+    toy = ToyCaptioner(seed=1, end_bias=end_bias)
     mask = np.array([[True, False, False]] * 2)
     padded, _ = decode(toy, (np.array([[BOS, PAD, PAD]] * 2), mask))
     noisy, _ = decode(toy, (np.array([[BOS, EOS, 5]] * 2), mask))
