@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from official_coca.dataloaders.example_schema import parse_examples
-from official_coca.dataloaders.text_drawing import draw_captions, draw_label_sentences
+from official_coca.dataloaders.text_drawing import draw_captions
 from official_coca.errors import InvalidInputError
 from official_coca.preprocessing.image import decode_image
-from official_coca.preprocessing.prompts import clean_alt_text
+from official_coca.preprocessing.prompts import clean_alt_text, label_sentences
 
 _BLOCK = 64  # records parsed, cleaned and drawn for together
 _FILES_AT_ONCE = 8  # part of the order of records, so it is fixed
@@ -160,7 +160,7 @@ class ExampleStream:
             tf.random.split(tf.random.fold_in(tf.random.fold_in(self._seed, epoch), index), 2)
         )
         if self.source.kind == "labels":
-            drawn = draw_label_sentences(texts, self.source.templates, text_seed)
+            drawn = label_sentences(texts, self.source.templates, text_seed)
         else:
             drawn = draw_captions(texts, text_seed)
         num_rows = tf.size(drawn)

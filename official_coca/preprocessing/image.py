@@ -151,9 +151,16 @@ class ImageConverter:
         return tf.ensure_shape(images, (*images.shape[:-3], *size, 3))
 
     def _resize(self, images, size):
-        images = tf.image.resize(
-            tf.cast(images, tf.float32), size, self.interpolation, antialias=self.antialias
+        images = tf.cast(images, tf.float32)
+        # Resizing to the size a picture has changes nothing and costs more than decoding it.
+        return tf.cond(
+            tf.reduce_all(tf.shape(images)[-3:-1] == size),
+            lambda: images,
+            lambda: self._resampled(images, size),
         )
+
+    def _resampled(self, images, size):
+        images = tf.image.resize(images, size, self.interpolation, antialias=self.antialias)
         return tf.clip_by_value(images, 0.0, 255.0)  # bicubic and lanczos overshoot
 
     def normalize(self, images):

@@ -1,6 +1,6 @@
 """Texts before tokenisation: sentences from label names, clean text from web alt-text.
 
-Shapes: B texts, n names of one picture, t templates.
+Shapes: B texts; R pictures with T label names each, P templates.
 """
 
 import functools
@@ -38,26 +38,31 @@ _MAXIMUM_DIGITS = 7  # of the largest code point, 1114111
 _REPLACEMENT_CHARACTER = 0xFFFD
 
 
-def label_sentence(label_names, templates, seed):
-    """Returns one sentence for a labelled picture, such as "a photo of the cat, animal".
+def label_sentences(label_names, templates, seed):
+    """Puts the label names of each row, shuffled and joined by commas, into a drawn template.
+
+    The procedure is the paper's (section 4.1), such as "a photo of the cat, animal".
 
     Args:
-        label_names: (n,) strings; shuffled and joined with commas. None at all gives "".
-        templates: (t,) strings with one "{}" each; one is drawn.
-        seed: (2,) integers; equal seeds give equal sentences.
+        label_names: (R,(T)) ragged strings, no row empty.
+        templates: P strings with one `{}` each.
+        seed: (2,) integer.
+
+    Returns:
+        (R,) strings.
     """
-    shuffle_seed, template_seed = tf.unstack(tf.random.split(seed, 2))
-    label_names = tf.convert_to_tensor(label_names, tf.string)
-    templates = tf.convert_to_tensor(templates, tf.string)
-    names = tf.strings.reduce_join(
-        tf.random.experimental.stateless_shuffle(label_names, shuffle_seed), separator=", "
-    )
+    order_seed, template_seed = tf.unstack(tf.random.split(seed, 2))
+    rows = tf.cast(label_names.value_rowids(), tf.float64)
+    keys = rows + tf.random.stateless_uniform(tf.shape(rows), order_seed, dtype=tf.float64)
+    shuffled = label_names.with_values(tf.gather(label_names.values, tf.argsort(keys)))
+    joined = tf.strings.reduce_join(shuffled, axis=-1, separator=", ")
+    before, after = zip(*(template.split("{}") for template in templates))
     choice = tf.random.stateless_uniform(
-        [], template_seed, 0, tf.size(templates), dtype=tf.int32
+        tf.shape(joined), template_seed, maxval=len(templates), dtype=tf.int32
     )
-    around = tf.strings.split(templates[choice], _PLACEHOLDER)
-    sentence = tf.strings.join([around[0], names, around[-1]])
-    return tf.where(tf.size(label_names) > 0, sentence, "")
+    return tf.strings.join(
+        [tf.gather(tf.constant(before), choice), joined, tf.gather(tf.constant(after), choice)]
+    )
 
 
 def load_templates(path):

@@ -1,11 +1,11 @@
-"""Behaviour of the draws of captions and label sentences."""
+"""Behaviour of the draws of captions."""
 
 import collections
 
 import numpy as np
 import tensorflow as tf
 
-from official_coca.dataloaders.text_drawing import draw_captions, draw_label_sentences
+from official_coca.dataloaders.text_drawing import draw_captions
 
 
 def strings(tensor):
@@ -20,27 +20,13 @@ def test_each_row_draws_among_its_own_captions_evenly():
     assert set(drawn[1::2]) == {"d"}
 
 
-def test_label_names_are_shuffled_within_their_row_and_put_into_templates():
-    rows = tf.ragged.constant([["cat", "animal"], ["dog"]] * 200)
-    drawn = strings(draw_label_sentences(rows, ("a photo of the {}", "{}!"), [1, 2]))
-    assert set(drawn[::2]) == {
-        sentence
-        for names in ("cat, animal", "animal, cat")
-        for sentence in (f"a photo of the {names}", f"{names}!")
-    }
-    assert set(drawn[1::2]) == {"a photo of the dog", "dog!"}
-
-
 def test_draws_depend_on_the_seed_alone():
     rows = tf.ragged.constant([["a", "b", "c"]] * 50)
-    templates = ("{}", "x {}")
-    for draw in (draw_captions, lambda *args: draw_label_sentences(args[0], templates, args[1])):
-        first = draw(rows, [1, 2]).numpy()
-        np.testing.assert_array_equal(first, draw(rows, [1, 2]).numpy())
-        assert (first != draw(rows, [1, 3]).numpy()).any()
+    first = draw_captions(rows, [1, 2]).numpy()
+    np.testing.assert_array_equal(first, draw_captions(rows, [1, 2]).numpy())
+    assert (first != draw_captions(rows, [1, 3]).numpy()).any()
 
 
 def test_no_rows_give_no_text():
     rows = tf.RaggedTensor.from_row_lengths(tf.constant([], tf.string), tf.constant([], tf.int64))
     assert strings(draw_captions(rows, [1, 2])) == []
-    assert strings(draw_label_sentences(rows, ("{}",), [1, 2])) == []

@@ -11,36 +11,40 @@ import pytest
 import tensorflow as tf
 
 from official_coca.errors import InvalidInputError
-from official_coca.preprocessing.prompts import clean_alt_text, label_sentence, load_templates
+from official_coca.preprocessing.prompts import clean_alt_text, label_sentences, load_templates
 
 TEMPLATES = ["a photo of the {}", "{}", "the {} seen from afar"]
 PROMPTS = pathlib.Path(__file__).resolve().parents[2] / "data" / "prompts"
 
 
-def sentences(names, count, templates=TEMPLATES):
-    seeds = tf.stack([tf.range(count), tf.fill([count], 5)], axis=1)
-    dataset = tf.data.Dataset.from_tensor_slices(seeds)
-    dataset = dataset.map(lambda seed: label_sentence(names, templates, seed))
-    return [sentence.decode() for sentence in dataset.as_numpy_iterator()]
+def sentences(rows, templates=TEMPLATES, seed=(1, 2)):
+    drawn = label_sentences(tf.ragged.constant(rows), templates, seed)
+    return [sentence.decode() for sentence in drawn.numpy()]
 
 
-def test_sentences_are_deterministic_and_cover_orders_and_templates():
-    drawn = sentences(["cat", "animal"], 60)
-    assert drawn == sentences(["cat", "animal"], 60)
+def test_label_names_are_shuffled_within_their_row_and_put_into_templates():
+    drawn = sentences([["cat", "animal"], ["dog"]] * 200)
     orders = ["cat, animal", "animal, cat"]
-    expected = {template.format(order) for template in TEMPLATES for order in orders}
-    assert set(drawn) == expected
+    assert set(drawn[::2]) == {
+        template.format(order) for template in TEMPLATES for order in orders
+    }
+    assert set(drawn[1::2]) == {template.format("dog") for template in TEMPLATES}
+
+
+def test_sentences_depend_on_the_seed_alone():
+    rows = [["cat", "animal"]] * 50
+    assert sentences(rows) == sentences(rows) != sentences(rows, seed=(1, 3))
 
 
 def test_names_with_odd_characters_are_kept():
-    names = ["\\1 {} 100%", "café"]
-    assert set(sentences(names, 20, ["see {}!"])) == {
+    assert set(sentences([["\\1 {} 100%", "café"]] * 20, ["see {}!"])) == {
         "see \\1 {} 100%, café!", "see café, \\1 {} 100%!"
     }  # fmt: skip
 
 
-def test_no_name_gives_no_sentence():
-    assert label_sentence(tf.constant([], tf.string), TEMPLATES, (0, 1)).numpy() == b""
+def test_no_rows_give_no_sentences():
+    rows = tf.RaggedTensor.from_row_lengths(tf.constant([], tf.string), tf.constant([], tf.int64))
+    assert label_sentences(rows, TEMPLATES, (1, 2)).shape == (0,)
 
 
 def folded(text):
