@@ -277,7 +277,9 @@ def _checked_overrides(overrides):
     for name, value in overrides.items():
         key = f"task.model.overrides.{name}"
         if name not in known:
-            raise InvalidInputError(f"unknown config key {key}={value!r} (known: {', '.join(known)})")
+            raise InvalidInputError(
+                f"unknown config key {key}={value!r} (known: {', '.join(known)})"
+            )
         expected, fits = _expected(name, parameters[name].default)
         if not fits(value):
             raise InvalidInputError(f"config key {key}={value!r}: expected {expected}")

@@ -107,7 +107,7 @@ def _evaluator_arguments(flags):
 
 def _parse(arguments):
     parser = ArgumentParser(prog="python -m official_coca.evaluate", description=__doc__)
-    parser.add_argument("--model", required=True, help="preset: directory, hf://... or kaggle://...")
+    parser.add_argument("--model", required=True, help="preset: directory, hf:// or kaggle://")
     parser.add_argument("--task", required=True, choices=EVALUATION_TASKS)
     parser.add_argument("--data", required=True, help="glob of TFRecord shards")
     parser.add_argument("--output", required=True, help="JSON file to write")

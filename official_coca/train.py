@@ -30,7 +30,10 @@ from official.core import train_utils  # noqa: E402
 from official_coca import assembly  # noqa: E402
 from official_coca.configs import coca  # noqa: E402,F401  (registers its experiments)
 from official_coca.configs.experiment import experiment_names  # noqa: E402
-from official_coca.dataloaders.bad_examples import BadExampleCounter, BadExampleMonitor  # noqa: E402
+from official_coca.dataloaders.bad_examples import (  # noqa: E402
+    BadExampleCounter,
+    BadExampleMonitor,
+)
 from official_coca.dataloaders.read_errors import explained_read_errors  # noqa: E402
 from official_coca.errors import InvalidInputError  # noqa: E402
 from official_coca.evaluation.callback import EvaluationCallback, averaged_weights  # noqa: E402

@@ -187,8 +187,8 @@ def test_wrong_config_is_one_line_and_exit_code_2(data, tmp_path, capsys, change
     "arguments, words",
     [
         (["--experimnt=x"], ["experimnt"]),
-        (["--experiment=coca_huge", "--mode=train", "--model_dir=x"], ["coca_huge", "coca_tiny_digits"]),
-        (["--experiment=coca_tiny_digits", "--mode=continuous_eval"], ["train|eval|train_and_eval"]),
+        (["--experiment=huge", "--mode=train", "--model_dir=x"], ["huge", "coca_tiny_digits"]),
+        (["--experiment=huge", "--mode=continuous_eval"], ["train|eval|train_and_eval"]),
         (["--mode=train", "--model_dir=x"], ["--experiment is missing"]),
         (["train"], ["'train' is no flag"]),
         (["--gin_file=x"], ["gin_file"]),

@@ -61,7 +61,7 @@ def main(arguments):
     )
     parser.add_argument("--output_dir", default="runs/demo", help="directory of the run")
     parser.add_argument(
-        "--params_override", default="", help="changes to the experiment, as for official_coca.train"
+        "--params_override", default="", help="changes to the experiment, as official_coca.train's"
     )
     flags = parser.parse_args(arguments)
     run_demo(pathlib.Path(flags.output_dir), flags.params_override)
@@ -143,7 +143,7 @@ def make_data(data_dir, arguments):
     """
     if not (_CHECKOUT / "data" / "make_digits.py").exists():
         raise InvalidInputError(
-            f"data/make_digits.py is not in {_CHECKOUT}: run the demo from a checkout of the project"
+            f"data/make_digits.py is not in {_CHECKOUT}: run the demo from a checkout"
         )
     recipe = {"arguments": arguments, "builders": _builders_digest()}
     recipe_file = data_dir / "recipe.json"

@@ -1,7 +1,7 @@
 """The numbers of a training, as CSV files and for TensorBoard.
 
 `training_log.csv`: a row every `interval` steps; metrics are means over the steps since the last
-row or checkpoint. `evaluation_log.csv`: a row for each evaluation, as long rows (step, metric, value), because
+row or checkpoint. `evaluation_log.csv`: a row (step, metric, value) for each metric, because
 evaluations differ in what they measure. The same numbers go to `train/` and `validation/`, which
 TensorBoard reads.
 

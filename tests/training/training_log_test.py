@@ -125,7 +125,8 @@ def test_progress_line_names_step_speed_and_time_to_go(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "seconds, text", [(45.4, "45 s"), (214, "3 min 34 s"), (59.6, "1 min 00 s"), (7500, "2 h 05 min")]
+    "seconds, text",
+    [(45.4, "45 s"), (214, "3 min 34 s"), (59.6, "1 min 00 s"), (7500, "2 h 05 min")],
 )
 def test_duration_reads_as_a_person_says_it(seconds, text):
     assert duration(seconds) == text
