@@ -133,8 +133,8 @@ def run_experiment(config, mode, model_dir):
     model_dir = pathlib.Path(model_dir)
     if model_dir.exists() and not model_dir.is_dir():
         raise InvalidInputError(f"--model_dir={model_dir} is a file; name a directory")
-    # The shuffle of tf.data mixes in TensorFlow's global seed, and cannot do so with 0.
-    keras.utils.set_random_seed(config.runtime.seed + 1)
+    # For the first weights; the input pipeline has seeds of its own.
+    keras.utils.set_random_seed(config.runtime.seed)
     assembly.set_precision(config.runtime)
     with assembly.build_strategy(config.runtime).scope():
         model = assembly.build_model(config.task)

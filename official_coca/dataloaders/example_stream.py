@@ -126,6 +126,8 @@ class ExampleStream:
         records = self._read(tf.gather(tf.constant(self._files), order))
         if self.shuffle_buffer > 1:
             seed = tf.random.stateless_uniform([], buffer_seed, 1, 2**62, dtype=tf.int64)
+            # `shuffle` mixes TensorFlow's global seed into its own, and cannot when that is 0.
+            tf.compat.v1.get_default_graph().seed = None
             records = records.shuffle(
                 self.shuffle_buffer, seed=seed, reshuffle_each_iteration=False
             )

@@ -77,6 +77,14 @@ def test_batches_do_not_depend_on_the_number_of_threads(shards):
     assert_same_batches(take(dataset, 8), take(dataset.with_options(single), 8))
 
 
+@pytest.mark.parametrize("global_seed", [0, 5])
+def test_global_seed_of_tensorflow_changes_nothing(shards, global_seed):
+    sources = [shards.source("web", range(30))]
+    first = take(training(shards, sources), 6)
+    tf.random.set_seed(global_seed)
+    assert_same_batches(first, take(training(shards, sources), 6))
+
+
 @pytest.mark.parametrize("mode", ["fixed_shares", "sample"])
 def test_resumed_stream_equals_uninterrupted_stream(shards, mode):
     sources = [
