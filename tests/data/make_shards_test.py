@@ -179,9 +179,6 @@ def test_bad_input_gives_one_line_that_names_it(tmp_path, capsys, flags, words):
 def test_tensorflow_datasets_are_read_with_their_own_label_names(tmp_path):
     import tensorflow_datasets as tfds
 
-    # TensorFlow Datasets 4.9.10 imports it to prepare data, but does not require it.
-    pytest.importorskip("importlib_resources")
-
     class TinyAnimals(tfds.core.GeneratorBasedBuilder):
         """Two pictures of animals."""
 
