@@ -12,6 +12,7 @@ from official_coca.configs.experiment import (
     ModelConfig,
     OptimizationConfig,
     OptimizerConfig,
+    RuntimeConfig,
     SourceConfig,
     TaskConfig,
     TrainDataConfig,
@@ -52,9 +53,11 @@ def coca_tiny_digits():
                         kind="labels",
                         templates=list(_DIGIT_TEMPLATES),
                     ),
-                    SourceConfig(name="scenes", pattern=f"{data}/scenes-train-*.tfrecord"),
+                    SourceConfig(
+                        name="scenes", pattern=f"{data}/scenes-train-*.tfrecord", share=3
+                    ),
                 ],
-                global_batch_size=64,
+                global_batch_size=32,
                 # A mirrored digit is another digit, or none.
                 augmentation=AugmentationConfig(horizontal_flip=False),
             ),
@@ -82,17 +85,22 @@ def coca_tiny_digits():
             ),
         ),
         trainer=TrainerConfig(
-            train_steps=4000,
-            checkpoint_interval=500,
-            validation_interval=1000,
-            summary_interval=50,
+            train_steps=6000,
+            checkpoint_interval=1000,
+            validation_interval=2000,
+            summary_interval=100,
+            steps_per_loop=10,
             optimizer_config=OptimizationConfig(
-                optimizer=OptimizerConfig(type="adamw", global_clipnorm=1.0),
+                optimizer=OptimizerConfig(
+                    type="adamw", beta_2=0.98, weight_decay=0.05, global_clipnorm=1.0
+                ),
                 learning_rate=LearningRateConfig(
                     type="cosine", peak_learning_rate=1e-3, warmup_steps=200
                 ),
             ),
         ),
+        # On two cores a small step takes 0.7 of the time with XLA.
+        runtime=RuntimeConfig(enable_xla=True),
     )
 
 

@@ -151,19 +151,19 @@ class ImageTextModel(keras.Model):
         # ends, Keras would otherwise still count a step and decay the weights once more.
         with tf.control_dependencies(tf.nest.flatten(data)):
             with tf.GradientTape() as tape:
-                loss, measurements, x = self._forward(data, training=True)
+                loss, measurements, scalars, x = self._forward(data, training=True)
                 scaled_loss = self.optimizer.scale_loss(loss)
             variables = self.trainable_variables
             gradients = tape.gradient(scaled_loss, variables)
             self.optimizer.apply(self._gradients_for_optimizer(gradients), variables)
-            return self._update_trackers(loss, measurements, x)
+            return self._update_trackers(loss, measurements, scalars, x)
 
     def test_step(self, data):
         import tensorflow as tf
 
         with tf.control_dependencies(tf.nest.flatten(data)):
-            loss, measurements, x = self._forward(data, training=False)
-            return self._update_trackers(loss, measurements, x)
+            loss, measurements, scalars, x = self._forward(data, training=False)
+            return self._update_trackers(loss, measurements, scalars, x)
 
     def _forward(self, data, training):
         x, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
@@ -179,7 +179,8 @@ class ImageTextModel(keras.Model):
         )
         loss_weights = self.loss_weights()
         loss = sum(loss_weights[name] * value for name, value in losses.items())
-        return loss, measurements, x
+        # Read here, before the optimizer moves what they are made of.
+        return loss, measurements, self.logged_scalars(), x
 
     def _gradients_for_optimizer(self, gradients):
         """Gradients of the global mean loss, in the form that a Keras optimizer expects.
@@ -203,12 +204,12 @@ class ImageTextModel(keras.Model):
             gradients = [None if gradient is None else next(clipped) for gradient in gradients]
         return [None if gradient is None else gradient / replicas for gradient in gradients]
 
-    def _update_trackers(self, loss, measurements, x):
+    def _update_trackers(self, loss, measurements, scalars, x):
         self._trackers.update(
             loss,
             ops.shape(x["images"])[0],
             measurements,
-            self.logged_scalars(),
+            scalars,
             x.get("source_ids"),
         )
         return self._trackers.results()
