@@ -72,7 +72,7 @@ def test_run_leaves_config_logs_checkpoints_and_preset(data, whole_run):
     assert np.isfinite([loss for _, loss in losses(whole_run)]).all()
     evaluation = read_evaluation_log(whole_run)
     assert sorted(evaluation) == [2, 4]
-    assert {"zero_shot_top1", "retrieval_i2t_r1", "captioning_exact_match"} <= set(evaluation[4])
+    assert {"zero_shot_top1", "retrieval_i2t_r1", "captions_exact_match"} <= set(evaluation[4])
     assert (whole_run / "checkpoints" / "checkpoint-4.index").exists()
     assert list((whole_run / "train").glob("events.*"))
     assert weights(whole_run)

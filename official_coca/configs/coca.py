@@ -76,7 +76,7 @@ def coca_tiny_digits():
                         pattern=f"{data}/scenes-test-*.tfrecord",
                     ),
                     EvaluationConfig(
-                        name="captioning",
+                        name="captions",
                         task="captioning",
                         pattern=f"{data}/scenes-test-*.tfrecord",
                     ),
@@ -169,7 +169,7 @@ def coca_small_photos():
                         pattern=f"{data}/flickr8k-val-*.tfrecord",
                     ),
                     EvaluationConfig(
-                        name="captioning",
+                        name="captions",
                         task="captioning",
                         pattern=f"{data}/flickr8k-val-*.tfrecord",
                     ),
