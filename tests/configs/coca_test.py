@@ -57,9 +57,9 @@ def test_giant_pretraining_has_the_numbers_of_the_paper():
     [
         (
             {"trainer": {"validation_interval": 700}},
-            ["trainer.validation_interval=700", "checkpoint_interval=500"],
+            ["trainer.validation_interval=700", "checkpoint_interval=1000"],
         ),
-        ({"trainer": {"steps_per_loop": 3}}, ["checkpoint_interval=500", "steps_per_loop=3"]),
+        ({"trainer": {"steps_per_loop": 3}}, ["checkpoint_interval=1000", "steps_per_loop=3"]),
         ({"task": {"train_data": {"sources": [{}]}}}, ["sources[0].name is empty"]),
         (
             {"task": {"train_data": {"sources": [{"name": "a"}, {"name": "a"}]}}},
