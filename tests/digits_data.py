@@ -73,4 +73,6 @@ def tiny_config(directory):
                 "learning_rate": {"peak_learning_rate": 0.1, "warmup_steps": 1},
             },
         },
+        # Compiling a step with XLA would take longer than all steps.
+        "runtime": {"enable_xla": False},
     }

@@ -89,7 +89,6 @@ def coca_tiny_digits():
             checkpoint_interval=1000,
             validation_interval=2000,
             summary_interval=100,
-            steps_per_loop=10,
             optimizer_config=OptimizationConfig(
                 optimizer=OptimizerConfig(
                     type="adamw", beta_2=0.98, weight_decay=0.05, global_clipnorm=1.0

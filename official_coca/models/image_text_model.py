@@ -149,7 +149,7 @@ class ImageTextModel(keras.Model):
 
         # Nothing of a step may run before its batch has arrived: when a dataset of unknown length
         # ends, Keras would otherwise still count a step and decay the weights once more.
-        with tf.control_dependencies(tf.nest.flatten(data)):
+        with tf.control_dependencies(_tensors(data)):
             with tf.GradientTape() as tape:
                 loss, measurements, scalars, x = self._forward(data, training=True)
                 scaled_loss = self.optimizer.scale_loss(loss)
@@ -161,7 +161,7 @@ class ImageTextModel(keras.Model):
     def test_step(self, data):
         import tensorflow as tf
 
-        with tf.control_dependencies(tf.nest.flatten(data)):
+        with tf.control_dependencies(_tensors(data)):
             loss, measurements, scalars, x = self._forward(data, training=False)
             return self._update_trackers(loss, measurements, scalars, x)
 
@@ -188,15 +188,16 @@ class ImageTextModel(keras.Model):
         A Keras optimizer sums gradients over the replicas, after clipping those of each replica
         by itself. So with clipping the mean is taken, and clipped, before it gets them.
         """
-        replicas = cross_replica.num_replicas()
-        if replicas == 1:
-            return gradients
         import tensorflow as tf
 
-        # The gradient of an embedding table comes as the rows in use.
+        # The gradient of an embedding table comes as rows, the same token's several times over;
+        # a norm for clipping would take them for different ones.
         gradients = [
             None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients
         ]
+        replicas = cross_replica.num_replicas()
+        if replicas == 1:
+            return gradients
         optimizer = self.optimizer
         if any((optimizer.clipnorm, optimizer.global_clipnorm, optimizer.clipvalue)):
             present = [gradient for gradient in gradients if gradient is not None]
@@ -220,6 +221,11 @@ class ImageTextModel(keras.Model):
         Under a strategy Keras would average the first batch over the replicas to learn its shape,
         which fails on strings and on uneven batches.
         """
+
+
+def _tensors(data):
+    """The tensors of a batch, whose targets and weights may be None."""
+    return [leaf for leaf in keras.tree.flatten(data) if leaf is not None]
 
 
 def _resolve_jit_compile(jit_compile):
