@@ -1,6 +1,9 @@
 """Presets and Keras files: what is loaded computes what was saved."""
 
 import json
+import pathlib
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -92,6 +95,19 @@ def test_keras_file_round_trips_with_preprocessor_and_optimizer(model, tmp_path)
         each.reset_metrics()
     assert model.train_on_batch(*batch) == loaded.train_on_batch(*batch)
     _assert_same_outputs(model, loaded)
+
+
+@pytest.mark.parametrize("kind", ["preset", "keras"])
+def test_new_process_needs_no_other_import_to_load(model, preset, tmp_path, kind):
+    model.save(tmp_path / "model.keras")
+    load = {
+        "preset": f"official_coca.CoCa.from_preset({str(preset)!r})",
+        "keras": f"official_coca.CoCa and keras.saving.load_model({str(tmp_path / 'model.keras')!r})",
+    }
+    code = f"import keras, official_coca; print({load[kind]}.encode_text(['a cat']).shape)"
+    root = pathlib.Path(__file__).resolve().parents[1]
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert ran.stdout.strip() == "(1, 16)", ran.stderr
 
 
 def test_weights_file_round_trips_into_an_unused_model(model, tmp_path):

@@ -537,9 +537,13 @@ class CoCa(CaptioningModel):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        config["preprocessor"] = keras.saving.deserialize_keras_object(
-            config.get("preprocessor"), custom_objects=custom_objects
-        )
+        if isinstance(config.get("preprocessor"), dict):
+            # Registers the classes that the config names; imported here because it needs TensorFlow.
+            from official_coca.preprocessing import preprocessor  # noqa: F401
+
+            config["preprocessor"] = keras.saving.deserialize_keras_object(
+                config["preprocessor"], custom_objects=custom_objects
+            )
         return cls(**config)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_coca.errors import InvalidInputError
+from official_coca.preprocessing import image  # noqa: F401  (registers what configs name)
 from official_coca.preprocessing.tokenizer import SentencePieceTokenizer
 
 TOKENIZER_DIRECTORY = os.path.join("assets", "tokenizer")
