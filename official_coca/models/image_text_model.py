@@ -121,7 +121,7 @@ class ImageTextModel(keras.Model):
     def metrics(self):
         return list(self._trackers.means.values()) if self.compiled else []
 
-    def fit(self, x=None, y=None, *, batch_size=None, validation_data=None, **kwargs):
+    def fit(self, x=None, y=None, batch_size=None, epochs=1, *, validation_data=None, **kwargs):
         """As `keras.Model.fit`; also takes raw images and strings (see the class)."""
         x, y, batch_size = raw_data.prepare(
             self.preprocessor, x, y, batch_size, shuffle=kwargs.get("shuffle", True)
@@ -131,15 +131,20 @@ class ImageTextModel(keras.Model):
                 self.preprocessor, validation_data, batch_size
             )
         return super().fit(
-            x, y, batch_size=batch_size, validation_data=validation_data, **kwargs
+            x,
+            y,
+            batch_size=batch_size,
+            epochs=epochs,
+            validation_data=validation_data,
+            **kwargs,
         )
 
-    def evaluate(self, x=None, y=None, *, batch_size=None, **kwargs):
+    def evaluate(self, x=None, y=None, batch_size=None, **kwargs):
         """As `keras.Model.evaluate`; also takes raw images and strings."""
         x, y, batch_size = raw_data.prepare(self.preprocessor, x, y, batch_size)
         return super().evaluate(x, y, batch_size=batch_size, **kwargs)
 
-    def predict(self, x, *, batch_size=None, **kwargs):
+    def predict(self, x, batch_size=None, **kwargs):
         """As `keras.Model.predict`; also takes raw images and strings."""
         x, _, batch_size = raw_data.prepare(self.preprocessor, x, None, batch_size)
         return super().predict(x, batch_size=batch_size, **kwargs)
