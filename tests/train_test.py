@@ -224,7 +224,7 @@ def test_flags_of_one_call_do_not_reach_the_next():
     arguments = ["--experiment=coca_tiny_digits", "--mode=train", "--model_dir=x"]
     first = train.parse_flags([*arguments, "--params_override=trainer.train_steps=7"])
     assert train.parse_config(first).trainer.train_steps == 7
-    assert train.parse_config(train.parse_flags(arguments)).trainer.train_steps == 6000
+    assert train.parse_config(train.parse_flags(arguments)).trainer.train_steps == 5000
 
 
 def test_later_flags_win_over_earlier_ones(tmp_path):

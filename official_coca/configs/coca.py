@@ -85,7 +85,7 @@ def coca_tiny_digits():
             ),
         ),
         trainer=TrainerConfig(
-            train_steps=6000,
+            train_steps=5000,
             checkpoint_interval=1000,
             validation_interval=2000,
             summary_interval=100,
