@@ -46,6 +46,7 @@ def captions_as_lists():
     return results
 
 
+@pytest.mark.slow
 def test_jax_writes_the_same_captions():
     here = pathlib.Path(__file__).resolve()
     script = (

@@ -106,6 +106,7 @@ def test_fit_learns_a_linear_map(jit_compile):
     assert losses[-1] < 0.05 * losses[0]
 
 
+@pytest.mark.slow
 def test_mirrored_strategy_gives_the_same_weights():
     features = np.random.default_rng(0).normal(size=(64, 40)).astype("float32")
     targets = np.random.default_rng(1).normal(size=(64, 33)).astype("float32")
