@@ -17,11 +17,12 @@ demo: $(INSTALLED)
 test: $(TESTS_INSTALLED)
 	$(BIN)/python -m pytest
 
-$(INSTALLED): requirements.txt constraints.txt
+$(INSTALLED): requirements.txt constraints.txt pyproject.toml
 	@command -v $(PYTHON) > /dev/null || \
 		{ echo "error: $(PYTHON) is not installed; install Python 3.11 or give PYTHON=..." >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 $(TESTS_INSTALLED): $(INSTALLED) requirements-test.txt

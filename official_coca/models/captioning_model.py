@@ -152,7 +152,8 @@ def compiled(function):
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function)
+        # AutoGraph would turn our errors into its own; loops here are Keras' already.
+        return tf.function(function, autograph=False)
     if keras.backend.backend() == "jax":
         import jax
 

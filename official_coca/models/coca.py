@@ -122,6 +122,11 @@ class CoCa(CaptioningModel):
                 f"loss weights must not be negative, got contrastive {contrastive_loss_weight} "
                 f"and captioning {captioning_loss_weight}"
             )
+        if not contrastive_loss_weight and not captioning_loss_weight:
+            raise InvalidInputError(
+                "contrastive_loss_weight and captioning_loss_weight are both 0: nothing would be "
+                "learned; give one of them a weight"
+            )
         self.vocabulary_size = vocabulary_size
         self.image_size = as_pair(image_size)
         self.patch_size = as_pair(patch_size)

@@ -77,7 +77,8 @@ class TrainingLog(keras.callbacks.Callback):
         metrics = {
             name: float(value)
             for name, value in (logs or {}).items()
-            if name.startswith(self._prefixes) and np.isfinite(value)
+            # An evaluation called "captioning" must not lay claim to captioning_loss.
+            if name.startswith(self._prefixes) and name not in self._logs and np.isfinite(value)
         }
         if metrics:
             append_evaluation(self._directory, self.step, metrics)

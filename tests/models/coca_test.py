@@ -246,6 +246,10 @@ def test_preset_without_weights_warns_and_insisting_on_them_raises():
         ({"pooler": "mean"}, "pooler='mean' is unknown; choose one of cascade, parallel, shared"),
         ({"positives": "all"}, "positives='all' is unknown"),
         ({"captioning_loss_weight": -1.0}, "must not be negative"),
+        (
+            {"captioning_loss_weight": 0.0, "contrastive_loss_weight": 0.0},
+            "are both 0: nothing would be learned",
+        ),
         ({"image_size": 30}, "30x30 pixels does not divide into patches"),
         ({"text_num_heads": 3}, "num_heads=3"),
     ],
@@ -264,6 +268,7 @@ def test_bad_arguments_name_themselves(overrides, message):
         (np.zeros((2, 8, 12, 3), "uint8"), "uint8 images but the model has no preprocessor"),
         ([b"not an image"], "encoded images but the model has no preprocessor"),
         ([], "empty list"),
+        (np.zeros((2, 9, 12, 3), "float32"), "9x12 pixels does not divide into patches of 4x4"),
     ],
 )
 def test_bad_images_name_the_fault_and_the_remedy(model, images, message):

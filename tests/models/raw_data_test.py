@@ -105,6 +105,14 @@ def test_generated_function_is_compiled_once_for_a_shape(model):
         (lambda model: model.generate(encoded_images(2), prompt=["a"]), "1 prompts for 2 images"),
         (lambda model: model.generate(encoded_images(1), sampler="best"), "unknown sampler 'best'"),
         (lambda model: model.generate(encoded_images(1), num_beams=2), "no option 'num_beams'"),
+        (
+            lambda model: model.generate(encoded_images(1), max_length=3, min_length=5),
+            "^min_length=5 is greater than max_length=3",
+        ),
+        (
+            lambda model: model.generate(encoded_images(1), prompt="a red cat", max_length=2),
+            "^max_length=2 is smaller than the prompt",
+        ),
     ],
 )
 def test_bad_input_names_the_fault(model, call, message):
