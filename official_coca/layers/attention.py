@@ -115,13 +115,14 @@ class SelfAttention(_MultiHeadAttention):
         shape = (batch_size, 2, self.num_heads, capacity, self.head_dim)
         return ops.zeros(shape, dtype=self.compute_dtype)
 
-    def decode_step(self, inputs, cache, index):
+    def decode_step(self, inputs, cache, index, visible=None):
         """Attends from one new token to itself and to the tokens before it.
 
         Args:
             inputs: (B, 1, D), the token at position `index`.
             cache: (B, 2, H, T, d).
             index: scalar int, at least 0 and below T.
+            visible: (B, T) boolean, which of the tokens so far may be seen; None for all.
 
         Returns:
             (B, 1, D) and the cache with the new token's key and value in it.
@@ -131,7 +132,10 @@ class SelfAttention(_MultiHeadAttention):
         positions = ops.arange(cache.shape[3])
         # `where` rather than `slice_update`: as fast, and no compilation for each batch size.
         cache = ops.where((positions == index)[:, None], new_entry, cache)
-        heads = attend(fused[0], cache[:, 0], cache[:, 1], positions <= index)
+        seen = positions <= index
+        if visible is not None:
+            seen = ops.logical_and(seen, visible[:, None, None, :])
+        heads = attend(fused[0], cache[:, 0], cache[:, 1], seen)
         return self.output_projection(self._merge_heads(heads)), cache
 
 

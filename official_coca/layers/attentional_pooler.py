@@ -21,7 +21,8 @@ class AttentionalPooler(keras.layers.Layer):
         num_heads: H; divides D.
         hidden_dim: D.
         attention_bias: whether the projections have biases.
-        layer_norm_epsilon: of the three norms.
+        normalize_output: whether the result is normalised.
+        layer_norm_epsilon: of the norms.
 
     Call arguments:
         features: (B, N, C).
@@ -36,6 +37,7 @@ class AttentionalPooler(keras.layers.Layer):
         num_heads,
         hidden_dim,
         attention_bias=False,
+        normalize_output=True,
         layer_norm_epsilon=1e-6,
         **kwargs,
     ):
@@ -44,6 +46,7 @@ class AttentionalPooler(keras.layers.Layer):
         self.num_heads = num_heads
         self.hidden_dim = hidden_dim
         self.attention_bias = attention_bias
+        self.normalize_output = normalize_output
         self.layer_norm_epsilon = layer_norm_epsilon
 
     def build(self, input_shape):
@@ -59,7 +62,8 @@ class AttentionalPooler(keras.layers.Layer):
             self.num_heads, self.attention_bias, dtype=self.dtype_policy, name="attend"
         )
         self.attend.build(query_shape, input_shape)
-        self.output_norm = self._norm("output_norm", query_shape)
+        if self.normalize_output:
+            self.output_norm = self._norm("output_norm", query_shape)
 
     def _norm(self, name, shape):
         norm = keras.layers.LayerNormalization(
@@ -76,7 +80,7 @@ class AttentionalPooler(keras.layers.Layer):
 
     def call(self, features):
         pooled = self.attend(self._queries(features), self.feature_norm(features))
-        return self.output_norm(pooled)
+        return self.output_norm(pooled) if self.normalize_output else pooled
 
     def attention_weights(self, features):
         """(B, H, Q, N): where each query looks, for pictures."""
@@ -89,5 +93,6 @@ class AttentionalPooler(keras.layers.Layer):
             "num_heads": self.num_heads,
             "hidden_dim": self.hidden_dim,
             "attention_bias": self.attention_bias,
+            "normalize_output": self.normalize_output,
             "layer_norm_epsilon": self.layer_norm_epsilon,
         }

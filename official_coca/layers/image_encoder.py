@@ -13,8 +13,8 @@ from official_coca.layers.transformer_block import TransformerBlock
 class ImageEncoder(keras.layers.Layer):
     """Patch embedding and pre-norm Transformer blocks (CoCa section 3.2, ViT).
 
-    There is no norm after the last block: the attentional poolers, which read the features,
-    normalise what they read.
+    By default there is no norm before the first block and none after the last: the attentional
+    poolers, which read the features, normalise what they read.
 
     Args:
         num_layers: Transformer blocks.
@@ -25,6 +25,11 @@ class ImageEncoder(keras.layers.Layer):
         image_size: an int or a pair; the resolution that the positions are made for.
         use_class_token: whether a learned class token comes first.
         attention_bias: whether attention projections have biases.
+        patch_bias: whether the projection of the patches has a bias.
+        pre_norm: whether the embedded patches are normalised before the first block (CLIP).
+        post_norm: whether the features are normalised after the last block.
+        activation: of the MLPs; see `TransformerBlock`.
+        layer_norm_epsilon: of all norms.
 
     Call arguments:
         images: (B, H, W, 3) float.
@@ -43,6 +48,11 @@ class ImageEncoder(keras.layers.Layer):
         image_size,
         use_class_token=False,
         attention_bias=False,
+        patch_bias=True,
+        pre_norm=False,
+        post_norm=False,
+        activation="gelu",
+        layer_norm_epsilon=1e-6,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -54,34 +64,51 @@ class ImageEncoder(keras.layers.Layer):
         self.image_size = image_size
         self.use_class_token = use_class_token
         self.attention_bias = attention_bias
+        self.patch_bias = patch_bias
+        self.pre_norm = pre_norm
+        self.post_norm = post_norm
+        self.activation = activation
+        self.layer_norm_epsilon = layer_norm_epsilon
         self.patch_embed = PatchEmbed(
             hidden_dim,
             patch_size,
             image_size,
             use_class_token,
+            patch_bias,
             dtype=self.dtype_policy,
             name="patch_embed",
         )
+        self.embedding_norm = self._norm("embedding_norm") if pre_norm else None
         self.blocks = [
             TransformerBlock(
                 num_heads,
                 mlp_dim,
                 attention_bias=attention_bias,
+                activation=activation,
+                layer_norm_epsilon=layer_norm_epsilon,
                 dtype=self.dtype_policy,
                 name=f"block_{index}",
             )
             for index in range(num_layers)
         ]
+        self.final_norm = self._norm("final_norm") if post_norm else None
+
+    def _norm(self, name):
+        return keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
 
     def build(self, input_shape):
         self.patch_embed.build(input_shape)
-        for block in self.blocks:
-            block.build((None, None, self.hidden_dim))
+        for layer in (self.embedding_norm, *self.blocks, self.final_norm):
+            if layer is not None:
+                layer.build((None, None, self.hidden_dim))
 
     def call(self, images):
         features = self.patch_embed(images)
-        for block in self.blocks:
-            features = block(features)
+        for layer in (self.embedding_norm, *self.blocks, self.final_norm):
+            if layer is not None:
+                features = layer(features)
         return features
 
     def get_config(self):
@@ -95,4 +122,9 @@ class ImageEncoder(keras.layers.Layer):
             "image_size": self.image_size,
             "use_class_token": self.use_class_token,
             "attention_bias": self.attention_bias,
+            "patch_bias": self.patch_bias,
+            "pre_norm": self.pre_norm,
+            "post_norm": self.post_norm,
+            "activation": self.activation,
+            "layer_norm_epsilon": self.layer_norm_epsilon,
         }

@@ -26,7 +26,9 @@ class MultimodalDecoder(keras.layers.Layer):
         tie_embeddings: whether logits are products with the input token table, which `project`
             then takes, instead of with a matrix of the decoder's own.
         attention_bias: whether attention projections have biases.
-        layer_norm_epsilon: of the final norm.
+        normalize_context: whether each layer normalises the image tokens that it attends to.
+        activation: of the MLPs; see `TransformerBlock`.
+        layer_norm_epsilon: of all norms.
 
     Call arguments:
         token_features: (B, L, D) from the `UnimodalDecoder`.
@@ -46,6 +48,8 @@ class MultimodalDecoder(keras.layers.Layer):
         separate_cross_attention_mlp=False,
         tie_embeddings=False,
         attention_bias=False,
+        normalize_context=False,
+        activation="gelu",
         layer_norm_epsilon=1e-6,
         **kwargs,
     ):
@@ -58,6 +62,8 @@ class MultimodalDecoder(keras.layers.Layer):
         self.separate_cross_attention_mlp = separate_cross_attention_mlp
         self.tie_embeddings = tie_embeddings
         self.attention_bias = attention_bias
+        self.normalize_context = normalize_context
+        self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
         self.blocks = []
         for index in range(num_layers):
@@ -78,7 +84,10 @@ class MultimodalDecoder(keras.layers.Layer):
         return TransformerBlock(
             self.num_heads,
             self.mlp_dim,
+            normalize_context=self.normalize_context,
             attention_bias=self.attention_bias,
+            activation=self.activation,
+            layer_norm_epsilon=self.layer_norm_epsilon,
             dtype=self.dtype_policy,
             name=name,
             **kinds,
@@ -127,7 +136,7 @@ class MultimodalDecoder(keras.layers.Layer):
     def project_image_tokens(self, image_tokens):
         """Keys and values (B, 2, H, Q, d) of the image for each decoder layer, computed once."""
         return tuple(
-            block.cross_attend.project_context(image_tokens)
+            block.project_context(image_tokens)
             for block in self.blocks
             if block.cross_attention
         )
@@ -168,5 +177,7 @@ class MultimodalDecoder(keras.layers.Layer):
             "separate_cross_attention_mlp": self.separate_cross_attention_mlp,
             "tie_embeddings": self.tie_embeddings,
             "attention_bias": self.attention_bias,
+            "normalize_context": self.normalize_context,
+            "activation": self.activation,
             "layer_norm_epsilon": self.layer_norm_epsilon,
         }

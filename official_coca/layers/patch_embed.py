@@ -29,6 +29,7 @@ class PatchEmbed(keras.layers.Layer):
         image_size: H and W that the table of positions is made for, an int or a pair.
         use_class_token: whether a learned class token comes first (open_clip's weights have one,
             the paper needs none).
+        use_bias: whether the projection has a bias (open_clip's has none).
 
     Call arguments:
         images: (B, H, W, 3) float; H and W may differ from `image_size` but are multiples of P.
@@ -37,12 +38,21 @@ class PatchEmbed(keras.layers.Layer):
         (B, N, D), or (B, 1 + N, D) with a class token.
     """
 
-    def __init__(self, hidden_dim, patch_size, image_size, use_class_token=False, **kwargs):
+    def __init__(
+        self,
+        hidden_dim,
+        patch_size,
+        image_size,
+        use_class_token=False,
+        use_bias=True,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.hidden_dim = hidden_dim
         self.patch_size = as_pair(patch_size)
         self.image_size = as_pair(image_size)
         self.use_class_token = use_class_token
+        self.use_bias = use_bias
         self.grid_size = self._grid(*self.image_size)
 
     def _grid(self, height, width):
@@ -57,7 +67,7 @@ class PatchEmbed(keras.layers.Layer):
     def build(self, input_shape=None):
         patch_values = self.patch_size[0] * self.patch_size[1] * 3
         self.projection = keras.layers.Dense(
-            self.hidden_dim, dtype=self.dtype_policy, name="projection"
+            self.hidden_dim, use_bias=self.use_bias, dtype=self.dtype_policy, name="projection"
         )
         self.projection.build((None, None, patch_values))
         table = keras.initializers.TruncatedNormal(stddev=0.02)  # ViT's
@@ -112,4 +122,5 @@ class PatchEmbed(keras.layers.Layer):
             "patch_size": self.patch_size,
             "image_size": self.image_size,
             "use_class_token": self.use_class_token,
+            "use_bias": self.use_bias,
         }

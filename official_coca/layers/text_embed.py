@@ -17,6 +17,8 @@ class TextEmbed(keras.layers.Layer):
         vocabulary_size: V.
         hidden_dim: D.
         max_length: longest sequence that has positions.
+        class_token_position: whether there is one position more, for a class token that stands
+            right behind the sequence (open_clip).
 
     Call arguments:
         token_ids: (B, L) int, L at most `max_length`.
@@ -28,11 +30,14 @@ class TextEmbed(keras.layers.Layer):
         InvalidInputError: when the sequence is longer than `max_length`.
     """
 
-    def __init__(self, vocabulary_size, hidden_dim, max_length, **kwargs):
+    def __init__(
+        self, vocabulary_size, hidden_dim, max_length, class_token_position=False, **kwargs
+    ):
         super().__init__(**kwargs)
         self.vocabulary_size = vocabulary_size
         self.hidden_dim = hidden_dim
         self.max_length = max_length
+        self.class_token_position = class_token_position
 
     def build(self, input_shape=None):
         table = keras.initializers.TruncatedNormal(stddev=0.02)  # BERT's and GPT-2's
@@ -42,7 +47,7 @@ class TextEmbed(keras.layers.Layer):
             name="token_embedding",
         )
         self.position_embedding = self.add_weight(
-            shape=(self.max_length, self.hidden_dim),
+            shape=(self.max_length + self.class_token_position, self.hidden_dim),
             initializer=table,
             name="position_embedding",
         )
@@ -57,6 +62,11 @@ class TextEmbed(keras.layers.Layer):
         if length is None:
             length = ops.shape(token_ids)[1]
         return self._embed(token_ids) + self._as_compute(self.position_embedding[:length])
+
+    def position_after(self, token_ids):
+        """(1, 1, D): the position of what stands right behind (B, L) tokens."""
+        length = token_ids.shape[1] if token_ids.shape[1] is not None else ops.shape(token_ids)[1]
+        return self._as_compute(self.position_embedding[length])[None, None]
 
     def decode_step(self, token_ids, index):
         """(B, 1) tokens that all stand at position `index` → (B, 1, D)."""
@@ -75,4 +85,5 @@ class TextEmbed(keras.layers.Layer):
             "vocabulary_size": self.vocabulary_size,
             "hidden_dim": self.hidden_dim,
             "max_length": self.max_length,
+            "class_token_position": self.class_token_position,
         }

@@ -5,6 +5,7 @@ Shapes: B batch, L tokens, S tokens of the context, D width.
 
 import keras
 
+from official_coca.layers.activations import get_activation
 from official_coca.layers.attention import CrossAttention, SelfAttention
 
 
@@ -20,6 +21,7 @@ class TransformerBlock(keras.layers.Layer):
         mlp_dim: hidden width of the MLP.
         self_attention: whether the block attends to its own sequence.
         cross_attention: whether it can attend to a context.
+        normalize_context: whether the context is normalised before it is attended to.
         attention_bias: whether attention projections have biases.
         activation: of the MLP. GELU is the ViT choice (the paper does not state one).
         layer_norm_epsilon: 1e-6, as in ViT.
@@ -39,6 +41,7 @@ class TransformerBlock(keras.layers.Layer):
         mlp_dim,
         self_attention=True,
         cross_attention=False,
+        normalize_context=False,
         attention_bias=False,
         activation="gelu",
         layer_norm_epsilon=1e-6,
@@ -49,6 +52,7 @@ class TransformerBlock(keras.layers.Layer):
         self.mlp_dim = mlp_dim
         self.self_attention = self_attention
         self.cross_attention = cross_attention
+        self.normalize_context = normalize_context
         self.attention_bias = attention_bias
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
@@ -66,9 +70,14 @@ class TransformerBlock(keras.layers.Layer):
                 self.num_heads, self.attention_bias, dtype=self.dtype_policy, name="cross_attend"
             )
             self.cross_attend.build(inputs_shape, context_shape)
+            if self.normalize_context:
+                self.context_norm = self._norm("context_norm", context_shape)
         self.mlp_norm = self._norm("mlp_norm", inputs_shape)
         self.mlp_hidden = keras.layers.Dense(
-            self.mlp_dim, activation=self.activation, dtype=self.dtype_policy, name="mlp_hidden"
+            self.mlp_dim,
+            activation=get_activation(self.activation),
+            dtype=self.dtype_policy,
+            name="mlp_hidden",
         )
         self.mlp_hidden.build(inputs_shape)
         self.mlp_output = keras.layers.Dense(
@@ -91,10 +100,16 @@ class TransformerBlock(keras.layers.Layer):
         if self.self_attention:
             x = x + self.self_attend(self.self_norm(x), attention_mask=attention_mask)
         if self.cross_attention and context is not None:
-            x = x + self.cross_attend(self.cross_norm(x), context)
+            x = x + self.cross_attend.attend_to(self.cross_norm(x), self.project_context(context))
         return x + self._mlp(x)
 
-    def decode_step(self, inputs, self_cache, cross_cache, index):
+    def project_context(self, context):
+        """Keys and values (B, 2, H, S, d) of a context; see `CrossAttention.project_context`."""
+        if self.normalize_context:
+            context = self.context_norm(context)
+        return self.cross_attend.project_context(context)
+
+    def decode_step(self, inputs, self_cache, cross_cache, index, visible=None):
         """One token forward; a cache that the block has no use for is None and stays None.
 
         Args:
@@ -102,6 +117,7 @@ class TransformerBlock(keras.layers.Layer):
             self_cache: keys and values of the tokens so far; see `SelfAttention.decode_step`.
             cross_cache: projected context; see `CrossAttention.attend_to`.
             index: scalar int.
+            visible: (B, T) boolean, which tokens self-attention may see; None for all so far.
 
         Returns:
             (B, 1, D) and the new self-attention cache.
@@ -109,7 +125,7 @@ class TransformerBlock(keras.layers.Layer):
         x = inputs
         if self.self_attention:
             attended, self_cache = self.self_attend.decode_step(
-                self.self_norm(x), self_cache, index
+                self.self_norm(x), self_cache, index, visible
             )
             x = x + attended
         if self.cross_attention:
@@ -126,6 +142,7 @@ class TransformerBlock(keras.layers.Layer):
             "mlp_dim": self.mlp_dim,
             "self_attention": self.self_attention,
             "cross_attention": self.cross_attention,
+            "normalize_context": self.normalize_context,
             "attention_bias": self.attention_bias,
             "activation": self.activation,
             "layer_norm_epsilon": self.layer_norm_epsilon,

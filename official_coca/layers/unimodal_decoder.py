@@ -6,7 +6,11 @@ Shapes: B batch, L tokens, D width, T capacity of a cache.
 import keras
 from keras import ops
 
-from official_coca.layers.attention_masks import causal_mask_with_class_token
+from official_coca.layers.attention_masks import (
+    causal_mask_with_class_token,
+    check_class_token_mask,
+    mark_visible,
+)
 from official_coca.layers.text_embed import TextEmbed
 from official_coca.layers.transformer_block import TransformerBlock
 
@@ -15,8 +19,8 @@ from official_coca.layers.transformer_block import TransformerBlock
 class UnimodalDecoder(keras.layers.Layer):
     """Causal self-attention over a caption with a learned class token last (CoCa section 3.2).
 
-    The class token has no position, since it always stands last, and only it goes through the
-    final norm; the token features go on to the `MultimodalDecoder` as they are.
+    Unless asked to, the class token has no position, since it always stands last. Only it goes
+    through the final norm; the token features go on to the `MultimodalDecoder` as they are.
 
     Args:
         vocabulary_size: size of the token table.
@@ -27,7 +31,12 @@ class UnimodalDecoder(keras.layers.Layer):
         max_length: longest caption in tokens, without the class token.
         pad_token_id: the id that fills short captions up.
         attention_bias: whether attention projections have biases.
-        layer_norm_epsilon: of the final norm.
+        class_token_mask: what the class token sees; see `causal_mask_with_class_token`.
+        class_token_position: whether the class token has the position right behind the L tokens
+            it is given, padding included. Its features then depend on how far captions are padded:
+            open_clip's weights were trained with L = max_length always.
+        activation: of the MLPs; see `TransformerBlock`.
+        layer_norm_epsilon: of all norms.
 
     Call arguments:
         token_ids: (B, L) int, padded on the right.
@@ -46,10 +55,14 @@ class UnimodalDecoder(keras.layers.Layer):
         max_length,
         pad_token_id=0,
         attention_bias=False,
+        class_token_mask="paper",
+        class_token_position=False,
+        activation="gelu",
         layer_norm_epsilon=1e-6,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        check_class_token_mask(class_token_mask)
         self.vocabulary_size = vocabulary_size
         self.num_layers = num_layers
         self.hidden_dim = hidden_dim
@@ -58,15 +71,25 @@ class UnimodalDecoder(keras.layers.Layer):
         self.max_length = max_length
         self.pad_token_id = pad_token_id
         self.attention_bias = attention_bias
+        self.class_token_mask = class_token_mask
+        self.class_token_position = class_token_position
+        self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
         self.text_embed = TextEmbed(
-            vocabulary_size, hidden_dim, max_length, dtype=self.dtype_policy, name="text_embed"
+            vocabulary_size,
+            hidden_dim,
+            max_length,
+            class_token_position,
+            dtype=self.dtype_policy,
+            name="text_embed",
         )
         self.blocks = [
             TransformerBlock(
                 num_heads,
                 mlp_dim,
                 attention_bias=attention_bias,
+                activation=activation,
+                layer_norm_epsilon=layer_norm_epsilon,
                 dtype=self.dtype_policy,
                 name=f"block_{index}",
             )
@@ -89,11 +112,14 @@ class UnimodalDecoder(keras.layers.Layer):
 
     def call(self, token_ids):
         x = self.text_embed(token_ids)
-        class_token = ops.broadcast_to(
-            ops.cast(self.class_token, x.dtype), (ops.shape(x)[0], 1, self.hidden_dim)
-        )
+        class_token = ops.cast(self.class_token, x.dtype)[None, None]
+        if self.class_token_position:
+            class_token = class_token + self.text_embed.position_after(token_ids)
+        class_token = ops.broadcast_to(class_token, (ops.shape(x)[0], 1, self.hidden_dim))
         x = ops.concatenate([x, class_token], axis=1)
-        attention_mask = causal_mask_with_class_token(token_ids != self.pad_token_id)
+        attention_mask = causal_mask_with_class_token(
+            token_ids != self.pad_token_id, self.class_token_mask
+        )
         for block in self.blocks:
             x = block(x, attention_mask=attention_mask)
         return self.final_norm(x[:, -1]), x[:, :-1]
@@ -104,23 +130,32 @@ class UnimodalDecoder(keras.layers.Layer):
             block.self_attend.empty_cache(batch_size, capacity) for block in self.blocks
         )
 
-    def decode_step(self, token_ids, cache, index):
+    def all_visible(self, batch_size, capacity):
+        """(B, T + 1) of True, to begin decoding with: nothing has turned out to be padding yet."""
+        return ops.ones((batch_size, capacity + 1), dtype="bool")
+
+    def decode_step(self, token_ids, cache, visible, index):
         """One token of a caption, without the class token: captioning has no use for it.
 
         Args:
             token_ids: (B, 1) int, at position `index`.
             cache: tuple of (B, 2, H, T, d), one for each block.
+            visible: (B, T + 1) boolean, False where a token is padding. A caption may hold the
+                padding id where a vocabulary has a word for it, as CLIP's has "!".
             index: scalar int.
 
         Returns:
-            (B, 1, D) features and the new cache.
+            (B, 1, D) features, the new cache and the new `visible`.
         """
+        visible = mark_visible(
+            visible, token_ids != self.pad_token_id, index, self.class_token_mask
+        )
         x = self.text_embed.decode_step(token_ids, index)
         new_cache = []
         for block, block_cache in zip(self.blocks, cache):
-            x, block_cache = block.decode_step(x, block_cache, None, index)
+            x, block_cache = block.decode_step(x, block_cache, None, index, visible[:, :-1])
             new_cache.append(block_cache)
-        return x, tuple(new_cache)
+        return x, tuple(new_cache), visible
 
     def get_config(self):
         return {
@@ -133,5 +168,8 @@ class UnimodalDecoder(keras.layers.Layer):
             "max_length": self.max_length,
             "pad_token_id": self.pad_token_id,
             "attention_bias": self.attention_bias,
+            "class_token_mask": self.class_token_mask,
+            "class_token_position": self.class_token_position,
+            "activation": self.activation,
             "layer_norm_epsilon": self.layer_norm_epsilon,
         }

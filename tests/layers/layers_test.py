@@ -7,7 +7,12 @@ import pytest
 
 from official_coca.errors import InvalidInputError
 from official_coca.layers.attention import CrossAttention, SelfAttention
-from official_coca.layers.attention_masks import causal_mask, causal_mask_with_class_token
+from official_coca.layers.activations import get_activation, quick_gelu
+from official_coca.layers.attention_masks import (
+    causal_mask,
+    causal_mask_with_class_token,
+    mark_visible,
+)
 from official_coca.layers.attentional_pooler import AttentionalPooler
 from official_coca.layers.image_encoder import ImageEncoder
 from official_coca.layers.multimodal_decoder import MultimodalDecoder
@@ -137,10 +142,43 @@ def test_class_token_sees_every_real_token_and_no_padding():
         [
             [True, False, False, False],
             [True, True, False, False],
-            [True, True, True, False],  # padding; nothing reads it
+            [True, True, False, False],  # padding; nothing reads it
             [True, True, False, True],  # the class token
         ],
     )
+
+
+def test_open_clip_mask_hides_one_place_too_far_to_the_right():
+    is_token = np.array([[True, True, False, False]])
+    mask = np.asarray(causal_mask_with_class_token(is_token, "open_clip"))[0, 0]
+    np.testing.assert_array_equal(
+        mask[[1, 4]],
+        [
+            [True, True, False, False, False],
+            [True, True, True, False, False],  # the class token: the first padding, not itself
+        ],
+    )
+
+
+@pytest.mark.parametrize("kind", ["paper", "open_clip"])
+def test_step_by_step_visibility_equals_the_mask(kind):
+    is_token = np.array([[True, False, True, True, False], [True] * 5])
+    mask = np.asarray(causal_mask_with_class_token(is_token, kind))[:, 0]
+    visible = np.ones((2, 6), bool)
+    for index in range(5):
+        visible = mark_visible(visible, is_token[:, index : index + 1], index, kind)
+        seen = np.asarray(visible)[:, : index + 1]
+        np.testing.assert_array_equal(seen, mask[:, index, : index + 1])
+
+
+def test_quick_gelu_equals_its_definition():
+    x = np.linspace(-4, 4, 9, dtype="float32")
+    np.testing.assert_allclose(quick_gelu(x), x / (1 + np.exp(-1.702 * x)), atol=1e-6)
+
+
+def test_unknown_activation_is_named():
+    with pytest.raises(InvalidInputError, match="activation 'quick' is unknown"):
+        get_activation("quick")
 
 
 def test_patches_equal_a_strided_convolution():
