@@ -1,15 +1,15 @@
 """CoCa: Contrastive Captioners are Image-Text Foundation Models (Yu et al. 2022, arXiv 2205.01917).
 
 Shapes: B batch, H x W pixels, N patches, Q image tokens, L text tokens, V vocabulary, D text width,
-E embedding width, K beams of an image, T capacity of a cache.
+E embedding width, C width of the image tokens, K beams of an image, T capacity of a cache.
 """
 
+import inspect
 import math
 
 import keras
 from keras import ops
 
-from official_coca import saving
 from official_coca.errors import InvalidInputError
 from official_coca.layers.attentional_pooler import AttentionalPooler
 from official_coca.layers.image_encoder import ImageEncoder
@@ -23,8 +23,14 @@ from official_coca.models import model_inputs
 from official_coca.models.captioning_model import CaptioningModel, compiled
 from official_coca.models.coca_presets import PRESETS
 from official_coca.models.measurements import Measurement
+from official_coca.models.open_clip_checkpoint import (
+    is_open_clip_checkpoint,
+    load_open_clip_checkpoint,
+)
+from official_coca.models.open_weights import OPEN_WEIGHTS
+from official_coca.saving import handles, presets
 
-_POOLERS = ("cascade", "parallel", "shared")
+_POOLERS = ("cascade", "parallel", "shared", "none")
 _POSITIVES = ("pair", "same_text")
 
 
@@ -45,8 +51,9 @@ class CoCa(CaptioningModel):
         image_mlp_dim: its MLP width.
         use_class_token: whether the image encoder has a class token (open_clip's weights do).
         pooler: "cascade" (the paper's default: the contrastive pooler reads the generative one's
-            output), "parallel" (both read the encoder) or "shared" (open_clip: one pooler, whose
-            first query is the contrastive one).
+            output), "parallel" (both read the encoder), "shared" (open_clip: one pooler, whose
+            first query is the contrastive one) or "none" (open_clip's coca_base: the class token
+            is the contrastive feature, and the decoder reads all patches).
         num_queries: queries of the generative pooler (256 in the paper).
         pooler_num_heads: heads of the poolers; None for as many as the text decoders have (the
             paper does not state it).
@@ -57,9 +64,24 @@ class CoCa(CaptioningModel):
         text_mlp_dim: MLP width of the decoders.
         max_length: longest caption in tokens (64 in ALIGN and MaMMUT; CoCa does not state it).
         embedding_dim: E; None for D without a projection of the text.
+        multimodal_num_heads: heads of the multimodal decoder; None for `text_num_heads`.
+        multimodal_mlp_dim: MLP width of the multimodal decoder; None for `text_mlp_dim`.
         separate_cross_attention_mlp: open_clip's decoder layer; see `MultimodalDecoder`.
         attention_bias: whether attention projections have biases.
         tie_embeddings: whether logits share the input token table.
+        patch_bias: see `ImageEncoder`, as for the next two.
+        image_pre_norm: a norm before the first image block.
+        image_post_norm: a norm after the last image block.
+        project_image: whether the contrastive image feature is projected to E.
+        normalize_pooled: whether poolers normalise their output.
+        normalize_context: whether each decoder layer normalises the image tokens it reads.
+        class_token_mask: what the text's class token sees, "paper" or "open_clip"; see
+            `causal_mask_with_class_token`.
+        class_token_position: whether the text's class token has a position; see `UnimodalDecoder`.
+        activation: of all MLPs, "gelu", "quick_gelu" or another name of `keras.activations`.
+        layer_norm_epsilon: of all norms.
+        open_clip_decoding: whether `generate` keeps open_clip's rules: any id may be written, PAD
+            ends a caption as EOS does, and a caption that is cut ends with EOS.
         pad_token_id: fills short captions up.
         bos_token_id: begins every caption.
         eos_token_id: ends every caption.
@@ -101,9 +123,22 @@ class CoCa(CaptioningModel):
         text_mlp_dim=3072,
         max_length=64,
         embedding_dim=None,
+        multimodal_num_heads=None,
+        multimodal_mlp_dim=None,
         separate_cross_attention_mlp=False,
         attention_bias=False,
         tie_embeddings=False,
+        patch_bias=True,
+        image_pre_norm=False,
+        image_post_norm=False,
+        project_image=False,
+        normalize_pooled=True,
+        normalize_context=False,
+        class_token_mask="paper",
+        class_token_position=False,
+        activation="gelu",
+        layer_norm_epsilon=1e-6,
+        open_clip_decoding=False,
         pad_token_id=0,
         bos_token_id=2,
         eos_token_id=3,
@@ -117,6 +152,11 @@ class CoCa(CaptioningModel):
         super().__init__(preprocessor=preprocessor, **kwargs)
         _check_choice("pooler", pooler, _POOLERS)
         _check_choice("positives", positives, _POSITIVES)
+        if pooler == "none" and not use_class_token:
+            raise InvalidInputError(
+                "pooler='none' takes the image embedding from the image's class token; pass "
+                "use_class_token=True"
+            )
         if contrastive_loss_weight < 0 or captioning_loss_weight < 0:
             raise InvalidInputError(
                 f"loss weights must not be negative, got contrastive {contrastive_loss_weight} "
@@ -145,9 +185,22 @@ class CoCa(CaptioningModel):
         self.text_mlp_dim = text_mlp_dim
         self.max_length = max_length
         self.embedding_dim = embedding_dim
+        self.multimodal_num_heads = multimodal_num_heads
+        self.multimodal_mlp_dim = multimodal_mlp_dim
         self.separate_cross_attention_mlp = separate_cross_attention_mlp
         self.attention_bias = attention_bias
         self.tie_embeddings = tie_embeddings
+        self.patch_bias = patch_bias
+        self.image_pre_norm = image_pre_norm
+        self.image_post_norm = image_post_norm
+        self.project_image = project_image
+        self.normalize_pooled = normalize_pooled
+        self.normalize_context = normalize_context
+        self.class_token_mask = class_token_mask
+        self.class_token_position = class_token_position
+        self.activation = activation
+        self.layer_norm_epsilon = layer_norm_epsilon
+        self.open_clip_decoding = open_clip_decoding
         self.pad_token_id = pad_token_id
         self.bos_token_id = bos_token_id
         self.eos_token_id = eos_token_id
@@ -157,7 +210,11 @@ class CoCa(CaptioningModel):
         self.initial_temperature = initial_temperature
 
         # === Layers ===
-        shared = {"attention_bias": attention_bias, "dtype": self.dtype_policy}
+        shared = {
+            "attention_bias": attention_bias,
+            "layer_norm_epsilon": layer_norm_epsilon,
+            "dtype": self.dtype_policy,
+        }
         self.image_encoder = ImageEncoder(
             image_num_layers,
             image_hidden_dim,
@@ -166,22 +223,30 @@ class CoCa(CaptioningModel):
             self.patch_size,
             self.image_size,
             use_class_token,
+            patch_bias=patch_bias,
+            pre_norm=image_pre_norm,
+            post_norm=image_post_norm,
+            activation=activation,
             name="image_encoder",
             **shared,
         )
-        pooler_num_heads = pooler_num_heads or text_num_heads
         embedding_width = embedding_dim or text_hidden_dim
-        self.generative_pooler = AttentionalPooler(
-            num_queries,
-            pooler_num_heads,
-            embedding_width if pooler == "shared" else text_hidden_dim,
-            name="generative_pooler",
+        poolers = {
+            "num_heads": pooler_num_heads or text_num_heads,
+            "normalize_output": normalize_pooled,
             **shared,
-        )
-        self.contrastive_pooler = None
-        if pooler != "shared":
+        }
+        self.generative_pooler, self.contrastive_pooler = None, None
+        if pooler != "none":
+            self.generative_pooler = AttentionalPooler(
+                num_queries,
+                hidden_dim=embedding_width if pooler == "shared" else text_hidden_dim,
+                name="generative_pooler",
+                **poolers,
+            )
+        if pooler in ("cascade", "parallel"):
             self.contrastive_pooler = AttentionalPooler(
-                1, pooler_num_heads, embedding_width, name="contrastive_pooler", **shared
+                1, hidden_dim=embedding_width, name="contrastive_pooler", **poolers
             )
         self.unimodal_decoder = UnimodalDecoder(
             vocabulary_size,
@@ -191,46 +256,57 @@ class CoCa(CaptioningModel):
             text_mlp_dim,
             max_length,
             pad_token_id,
+            class_token_mask=class_token_mask,
+            class_token_position=class_token_position,
+            activation=activation,
             name="unimodal_decoder",
             **shared,
         )
-        self.text_projection = None
+        self.text_projection = self.image_projection = None
         if embedding_dim is not None:
-            self.text_projection = keras.layers.Dense(
-                embedding_dim, use_bias=False, dtype=self.dtype_policy, name="text_projection"
-            )
+            self.text_projection = self._projection("text_projection", embedding_width)
+        if project_image:
+            self.image_projection = self._projection("image_projection", embedding_width)
         self.multimodal_decoder = MultimodalDecoder(
             vocabulary_size,
             multimodal_num_layers,
             text_hidden_dim,
-            text_num_heads,
-            text_mlp_dim,
+            multimodal_num_heads or text_num_heads,
+            multimodal_mlp_dim or text_mlp_dim,
             separate_cross_attention_mlp,
             tie_embeddings,
+            normalize_context=normalize_context,
+            activation=activation,
             name="multimodal_decoder",
             **shared,
         )
         self._functions = {}
         self.build()
 
+    def _projection(self, name, width):
+        return keras.layers.Dense(width, use_bias=False, dtype=self.dtype_policy, name=name)
+
     def build(self, input_shape=None):
         """Makes all weights; the constructor calls it, since every shape is known there."""
         if self.built:
             return
-        images_shape = (None, *self.image_size, 3)
         features_shape = (None, None, self.image_hidden_dim)
-        tokens_shape = (None, None, self.generative_pooler.hidden_dim)
-        text_shape = (None, None, self.text_hidden_dim)
-        self.image_encoder.build(images_shape)
-        self.generative_pooler.build(features_shape)
+        tokens_shape = pooled_shape = features_shape
+        self.image_encoder.build((None, *self.image_size, 3))
+        if self.generative_pooler is not None:
+            self.generative_pooler.build(features_shape)
+            tokens_shape = pooled_shape = (None, None, self.generative_pooler.hidden_dim)
         if self.contrastive_pooler is not None:
             self.contrastive_pooler.build(
                 tokens_shape if self.pooler == "cascade" else features_shape
             )
+            pooled_shape = (None, None, self.contrastive_pooler.hidden_dim)
+        if self.image_projection is not None:
+            self.image_projection.build(pooled_shape)
         self.unimodal_decoder.build((None, None))
         if self.text_projection is not None:
             self.text_projection.build((None, self.text_hidden_dim))
-        self.multimodal_decoder.build(text_shape, tokens_shape)
+        self.multimodal_decoder.build((None, None, self.text_hidden_dim), tokens_shape)
         # Kept as a logarithm, so that no step can make the temperature negative.
         self.log_temperature = self.add_weight(
             shape=(),
@@ -254,22 +330,37 @@ class CoCa(CaptioningModel):
         }
 
     def image_features(self, images):
-        """(B, H, W, 3) → contrastive embedding (B, E) and image tokens (B, Q, D)."""
+        """(B, H, W, 3) → contrastive embedding (B, E) and image tokens (B, Q, C)."""
         features = self.image_encoder(images)
-        image_tokens = self.generative_pooler(features)
-        if self.pooler == "shared":
-            return _embedding(image_tokens[:, 0]), image_tokens[:, 1:]
-        pooled = self.contrastive_pooler(
-            image_tokens if self.pooler == "cascade" else features
-        )
-        return _embedding(pooled[:, 0]), image_tokens
+        image_tokens = self._image_tokens(features)
+        return self._image_embedding(features, image_tokens), self._for_decoder(image_tokens)
+
+    def _image_tokens(self, features):
+        """All that the generative pooler says; the encoder's features where there is none."""
+        return features if self.pooler == "none" else self.generative_pooler(features)
+
+    def _for_decoder(self, image_tokens):
+        """The image tokens that the decoder reads: without the contrastive one, if it is there."""
+        return image_tokens[:, 1:] if self.pooler in ("shared", "none") else image_tokens
+
+    def _image_embedding(self, features, image_tokens):
+        if self.pooler == "cascade":
+            pooled = self.contrastive_pooler(image_tokens)
+        elif self.pooler == "parallel":
+            pooled = self.contrastive_pooler(features)
+        else:
+            pooled = image_tokens
+        pooled = pooled[:, 0]
+        if self.image_projection is not None:
+            pooled = self.image_projection(pooled)
+        return _unit_length(pooled)
 
     def text_features(self, token_ids):
         """(B, L) → contrastive embedding (B, E) and unimodal features of the tokens (B, L, D)."""
         class_features, token_features = self.unimodal_decoder(token_ids)
         if self.text_projection is not None:
             class_features = self.text_projection(class_features)
-        return _embedding(class_features), token_features
+        return _unit_length(class_features), token_features
 
     def _project(self, features):
         return self.multimodal_decoder.project(
@@ -320,14 +411,15 @@ class CoCa(CaptioningModel):
 
     def _features_for_losses(self, images):
         """`image_features`, without the parts that no loss asks for."""
-        if self.contrastive_loss_weight and self.captioning_loss_weight:
-            return self.image_features(images)
-        if self.contrastive_loss_weight and self.pooler == "parallel":
-            return _embedding(self.contrastive_pooler(self.image_encoder(images))[:, 0]), None
+        features = self.image_encoder(images)
+        image_embedding = image_tokens = None
+        if self.captioning_loss_weight or self.pooler != "parallel":
+            image_tokens = self._image_tokens(features)
         if self.contrastive_loss_weight:
-            return self.image_features(images)
-        image_tokens = self.generative_pooler(self.image_encoder(images))
-        return None, image_tokens[:, 1:] if self.pooler == "shared" else image_tokens
+            image_embedding = self._image_embedding(features, image_tokens)
+        if self.captioning_loss_weight:
+            image_tokens = self._for_decoder(image_tokens)
+        return image_embedding, image_tokens
 
     def _contrastive(self, image_embedding, text_embedding, token_ids):
         if self.positives == "same_text":
@@ -404,7 +496,15 @@ class CoCa(CaptioningModel):
             (B, heads, N) float32: attention of the contrastive query to the patches, each row
             summing to one. A cascade attends through the generative pooler's queries, whose own
             attention (averaged over its heads) is multiplied in.
+
+        Raises:
+            InvalidInputError: the model has no pooler.
         """
+        if self.pooler == "none":
+            raise InvalidInputError(
+                "this model has no attentional pooler (pooler='none'), so there is no attention "
+                "of one to show"
+            )
         images = model_inputs.as_images(self.preprocessor, images)
         return self._compiled("pooled_attention", self._pooled_attention)(images)
 
@@ -441,16 +541,18 @@ class CoCa(CaptioningModel):
 
         Returns:
             {"self_attention": a tuple of (B, 2, heads, T, d) zeros, one for each unimodal and then
-            each multimodal layer; "cross_attention": a tuple of (B, 2, heads, Q, d) keys and
-            values of the image tokens, one for each multimodal layer}.
+            each multimodal layer; "token_visible": (B, T + 1), see `UnimodalDecoder.decode_step`;
+            "cross_attention": a tuple of (B, 2, heads, Q, d) keys and values of the image tokens,
+            one for each multimodal layer}.
         """
-        _, image_tokens = self.image_features(images)
+        image_tokens = self._for_decoder(self._image_tokens(self.image_encoder(images)))
         batch_size = ops.shape(images)[0]
         return {
             "self_attention": (
                 *self.unimodal_decoder.empty_cache(batch_size, max_length),
                 *self.multimodal_decoder.empty_cache(batch_size, max_length),
             ),
+            "token_visible": self.unimodal_decoder.all_visible(batch_size, max_length),
             "cross_attention": self.multimodal_decoder.project_image_tokens(image_tokens),
         }
 
@@ -467,14 +569,15 @@ class CoCa(CaptioningModel):
             (B * K, V) float32 logits and the new cache.
         """
         num_unimodal = self.unimodal_num_layers
-        features, unimodal_cache = self.unimodal_decoder.decode_step(
-            token_ids, cache["self_attention"][:num_unimodal], index
+        features, unimodal_cache, token_visible = self.unimodal_decoder.decode_step(
+            token_ids, cache["self_attention"][:num_unimodal], cache["token_visible"], index
         )
         features, multimodal_cache = self.multimodal_decoder.decode_step(
             features, cache["self_attention"][num_unimodal:], cache["cross_attention"], index
         )
         new_cache = {
             "self_attention": (*unimodal_cache, *multimodal_cache),
+            "token_visible": token_visible,
             "cross_attention": cache["cross_attention"],
         }
         return self._project(features)[:, 0], new_cache
@@ -487,8 +590,11 @@ class CoCa(CaptioningModel):
 
         Args:
             handle: a built-in architecture ("coca_tiny", "coca_base", "coca_large",
-                "coca_giant"), a preset directory, "hf://owner/repository" or
-                "kaggle://owner/model/framework/variation".
+                "coca_giant"), trained weights by name ("coca_vit_b_32_laion2b",
+                "coca_vit_l_14_laion2b", "coca_vit_b_32_mscoco", "coca_vit_l_14_mscoco"), a
+                directory, "hf://owner/repository[@revision]" or
+                "kaggle://owner/model/framework/variation". A directory or repository holds a
+                preset of ours, or a checkpoint of open_clip.
             load_weights: None loads them where there are any, and warns where there are none
                 (built-in architectures); True insists; False builds the architecture alone.
             **overrides: constructor arguments to replace.
@@ -497,46 +603,25 @@ class CoCa(CaptioningModel):
             InvalidInputError: an unknown handle, a missing file, weights that do not fit.
         """
         if handle in PRESETS:
-            return saving.build_architecture(cls, handle, PRESETS[handle], load_weights, overrides)
-        return saving.load_preset(cls, handle, load_weights is not False, overrides, PRESETS)
+            return presets.build_architecture(
+                cls, handle, PRESETS[handle], load_weights, overrides
+            )
+        load_weights = load_weights is not False
+        if handle in OPEN_WEIGHTS:
+            handle = f"hf://{OPEN_WEIGHTS[handle]}"
+        directory = handles.resolve(handle, (*PRESETS, *OPEN_WEIGHTS))
+        if is_open_clip_checkpoint(directory):
+            return load_open_clip_checkpoint(cls, handle, directory, load_weights, overrides)
+        return presets.load_preset(cls, handle, directory, load_weights, overrides)
 
     def save_to_preset(self, directory):
         """Writes the model and its preprocessor as a preset directory."""
-        saving.save_preset(self, directory)
+        presets.save_preset(self, directory)
 
     def get_config(self):
         config = super().get_config()
-        config.update(
-            vocabulary_size=self.vocabulary_size,
-            image_size=self.image_size,
-            patch_size=self.patch_size,
-            image_num_layers=self.image_num_layers,
-            image_hidden_dim=self.image_hidden_dim,
-            image_num_heads=self.image_num_heads,
-            image_mlp_dim=self.image_mlp_dim,
-            use_class_token=self.use_class_token,
-            pooler=self.pooler,
-            num_queries=self.num_queries,
-            pooler_num_heads=self.pooler_num_heads,
-            unimodal_num_layers=self.unimodal_num_layers,
-            multimodal_num_layers=self.multimodal_num_layers,
-            text_hidden_dim=self.text_hidden_dim,
-            text_num_heads=self.text_num_heads,
-            text_mlp_dim=self.text_mlp_dim,
-            max_length=self.max_length,
-            embedding_dim=self.embedding_dim,
-            separate_cross_attention_mlp=self.separate_cross_attention_mlp,
-            attention_bias=self.attention_bias,
-            tie_embeddings=self.tie_embeddings,
-            pad_token_id=self.pad_token_id,
-            bos_token_id=self.bos_token_id,
-            eos_token_id=self.eos_token_id,
-            contrastive_loss_weight=self.contrastive_loss_weight,
-            captioning_loss_weight=self.captioning_loss_weight,
-            positives=self.positives,
-            initial_temperature=self.initial_temperature,
-            preprocessor=keras.saving.serialize_keras_object(self.preprocessor),
-        )
+        config.update({name: getattr(self, name) for name in _CONFIG_NAMES})
+        config["preprocessor"] = keras.saving.serialize_keras_object(self.preprocessor)
         return config
 
     @classmethod
@@ -552,7 +637,14 @@ class CoCa(CaptioningModel):
         return cls(**config)
 
 
-def _embedding(features):
+_CONFIG_NAMES = tuple(
+    name
+    for name in inspect.signature(CoCa.__init__).parameters
+    if name not in ("self", "preprocessor", "kwargs")
+)
+
+
+def _unit_length(features):
     return ops.normalize(ops.cast(features, "float32"), axis=-1)
 
 

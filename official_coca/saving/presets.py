@@ -17,6 +17,7 @@ import warnings
 import keras
 
 from official_coca.errors import InvalidInputError
+from official_coca.saving import handles
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.weights.h5"
@@ -91,25 +92,23 @@ def _keep_other_files(directory, new):
             copy(path, new / path.name)
 
 
-def load_preset(model_class, handle, load_weights, overrides, built_in):
+def load_preset(model_class, handle, directory, load_weights, overrides):
     """Loads what `save_preset` wrote.
 
     Args:
         model_class: the class that the preset must hold.
-        handle: a directory, "hf://owner/repository" or "kaggle://...".
+        handle: of the preset; see `handles`.
+        directory: that `handles.resolve` gave for it.
         load_weights: False leaves the weights as they are initialised.
         overrides: constructor arguments to replace.
-        built_in: names of the architectures that need no files, for the message.
 
     Returns:
         A model of `model_class`.
 
     Raises:
-        InvalidInputError: an unknown handle, a missing or broken file, another class, weights
-            that do not fit.
+        InvalidInputError: a missing or broken file, another class, weights that do not fit.
     """
-    directory = resolve(handle, built_in)
-    config = _read_json(directory, CONFIG_FILE)
+    config = read_json(directory, CONFIG_FILE)
     registered_name = keras.saving.get_registered_name(model_class)
     if config.get("registered_name") != registered_name:
         raise InvalidInputError(
@@ -117,11 +116,11 @@ def load_preset(model_class, handle, load_weights, overrides, built_in):
             "it with its own class"
         )
     arguments = {**config["config"], "preprocessor": None}
-    model = _build(model_class, handle, arguments, overrides)
+    model = build_model(model_class, handle, arguments, overrides)
     if model.preprocessor is None:
         model.preprocessor = load_preprocessor(directory)
     if load_weights:
-        _load_weights(model, directory)
+        _load_weights(model, handles.resolve_weights(handle, directory))
     return model
 
 
@@ -142,7 +141,7 @@ def build_architecture(model_class, name, arguments, load_weights, overrides):
             "(load_weights=False says that this is meant)",
             stacklevel=3,
         )
-    return _build(model_class, name, arguments, overrides)
+    return build_model(model_class, name, arguments, overrides)
 
 
 def load_preprocessor(directory):
@@ -150,7 +149,7 @@ def load_preprocessor(directory):
     directory = pathlib.Path(directory)
     if not (directory / PREPROCESSOR_FILE).exists():
         return None
-    saved = _read_json(directory, PREPROCESSOR_FILE)
+    saved = read_json(directory, PREPROCESSOR_FILE)
     # Registers the class under the name that the file holds.
     from official_coca.preprocessing import preprocessor  # noqa: F401
 
@@ -163,46 +162,7 @@ def load_preprocessor(directory):
     return preprocessor_class.from_directory(saved["config"], directory)
 
 
-def resolve(handle, built_in=()):
-    """The local directory of a handle, downloaded and cached where need be."""
-    handle = str(handle)
-    if handle.startswith("hf://"):
-        return _download(
-            "huggingface_hub", lambda hub, name: hub.snapshot_download(name), handle, "hf://"
-        )
-    if handle.startswith("kaggle://"):
-        return _download(
-            "kagglehub", lambda hub, name: hub.model_download(name), handle, "kaggle://"
-        )
-    directory = pathlib.Path(handle)
-    if not directory.is_dir():
-        raise InvalidInputError(
-            f"unknown preset {handle!r}: it is neither a directory nor one of "
-            f"{', '.join(built_in)}, nor does it begin with hf:// or kaggle://"
-        )
-    return directory
-
-
-def _download(module_name, fetch, handle, prefix):
-    import importlib
-
-    try:
-        hub = importlib.import_module(module_name)
-    except ImportError as error:
-        raise InvalidInputError(
-            f"{handle} needs the package {module_name}; install it with pip"
-        ) from error
-    try:
-        return pathlib.Path(fetch(hub, handle.removeprefix(prefix)))
-    except Exception as error:  # Each hub has its own exceptions for no network and no such name.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise InvalidInputError(
-            f"cannot download {handle}: {reason}; check the name and the network, or pass a local "
-            "directory"
-        ) from error
-
-
-def _build(model_class, handle, arguments, overrides):
+def build_model(model_class, handle, arguments, overrides):
     unknown = set(overrides) - set(_constructor_arguments(model_class))
     if unknown:
         raise InvalidInputError(
@@ -222,7 +182,7 @@ def _constructor_arguments(model_class):
 def _load_weights(model, directory):
     path = directory / WEIGHTS_FILE
     if not path.exists():
-        raise _missing(directory, WEIGHTS_FILE)
+        raise missing_file(directory, WEIGHTS_FILE)
     try:
         model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
@@ -230,10 +190,10 @@ def _load_weights(model, directory):
         raise InvalidInputError(f"{path} does not fit the model: {reason}") from error
 
 
-def _read_json(directory, name):
+def read_json(directory, name):
     path = directory / name
     if not path.exists():
-        raise _missing(directory, name)
+        raise missing_file(directory, name)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -242,7 +202,7 @@ def _read_json(directory, name):
         ) from None
 
 
-def _missing(directory, name):
+def missing_file(directory, name):
     return InvalidInputError(
         f"preset directory {directory} has no {name}; save it again with save_to_preset()"
     )
