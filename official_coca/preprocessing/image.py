@@ -8,70 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from official_coca.errors import InvalidInputError
+from official_coca.preprocessing import framing, open_clip_image, resampling
+from official_coca.preprocessing.decode_image import IMAGE_FORMATS, decode_image
 
-IMAGE_FORMATS = "JPEG, PNG, GIF, BMP, WebP"
+__all__ = ["IMAGE_FORMATS", "ImageConverter", "decode_image", "size_pair"]
 
-_RESIZE_MODES = ("squash", "crop")
+_RESIZE_MODES = ("squash", "crop", "pad")
+_RESAMPLERS = ("tensorflow", "pillow")
 _INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos3", "lanczos5", "gaussian")
-_HEADER_SIZE = 32
-
-
-def decode_image(encoded):
-    """Returns the picture of a scalar string as RGB, (h, w, 3) uint8.
-
-    Reads JPEG, PNG, GIF (first frame), BMP and WebP with any number of channels; alpha is dropped,
-    and an orientation noted in EXIF is not applied. Anything else raises a `tf.errors`
-    `InvalidArgumentError`. Pixels equal Pillow's, which open weights were trained on.
-    TensorFlow's own `decode_image` needs help for that with JPEG, where it uses a coarse inverse
-    DCT, with BMP, where it takes palette indices for grey, and with WebP, where it refuses alpha.
-    """
-    encoded = tf.convert_to_tensor(encoded, tf.string)
-    header = tf.io.decode_raw(
-        tf.strings.substr(encoded, 0, _HEADER_SIZE), tf.uint8, fixed_length=_HEADER_SIZE
-    )
-    is_jpeg = _has_bytes(header, 0, b"\xff\xd8\xff")
-    is_bitmap = _has_bytes(header, 0, b"BM")
-    is_webp = _has_bytes(header, 0, b"RIFF") & _has_bytes(header, 8, b"WEBP")
-    # Animated WebP goes the default way, which refuses it: decode_webp corrupts the heap there
-    # (TensorFlow 2.20).
-    is_animated = _has_bytes(header, 12, b"VP8X") & (tf.bitwise.bitwise_and(header[20], 2) > 0)
-    image = tf.case(
-        [
-            (is_jpeg, lambda: _decode_jpeg(encoded)),
-            (is_bitmap, lambda: _decode_bitmap(encoded, header)),
-            (is_webp & ~is_animated, lambda: _decode_webp(encoded)),
-        ],
-        default=lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
-    )
-    return tf.ensure_shape(image, (None, None, 3))
-
-
-def _has_bytes(header, start, expected):
-    return tf.reduce_all(header[start : start + len(expected)] == list(expected))
-
-
-def _decode_jpeg(encoded):
-    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
-
-
-def _decode_bitmap(encoded, header):
-    image = tf.io.decode_bmp(encoded, channels=0)
-
-    def little_endian(start):
-        digits = tf.cast(header[start : start + 4], tf.int32)
-        return tf.reduce_sum(digits * [1, 256, 65536, 16777216])
-
-    def apply_palette():
-        palette_start = 14 + little_endian(14)
-        palette = tf.strings.substr(encoded, palette_start, little_endian(10) - palette_start)
-        colours = tf.reshape(tf.io.decode_raw(palette, tf.uint8), (-1, 4))[:, 2::-1]
-        return tf.gather(colours, tf.cast(image[..., 0], tf.int32))
-
-    return tf.cond(tf.shape(image)[-1] == 1, apply_palette, lambda: image[..., :3])
-
-
-def _decode_webp(encoded):
-    return tf.io.decode_webp(encoded, channels=0)[0, :, :, :3]
 
 
 @keras.saving.register_keras_serializable(package="official_coca")
@@ -85,7 +29,12 @@ class ImageConverter:
         interpolation: a `tf.image.ResizeMethod`.
         antialias: whether shrinking averages over the pixels it drops.
         resize_mode: `"squash"` resizes both sides freely (the paper, ALIGN); `"crop"` keeps the
-            aspect ratio, covers (H, W) and cuts its centre out (CLIP, open_clip).
+            aspect ratio, covers (H, W) and cuts its centre out (CLIP, open_clip); `"pad"` keeps
+            it, fits into (H, W) and fills the rest (open_clip's "longest").
+        resampler: `"tensorflow"` keeps fractions of a level (`tf.image.resize`); `"pillow"` gives
+            the 8-bit pixels of Pillow and the rounding of sizes of open_clip, for bilinear and
+            bicubic with antialiasing. It rounds float pixels to whole levels first.
+        fill_color: what `"pad"` fills with, in 0..255, one number or one per channel.
 
     Example:
         converter = ImageConverter(image_size=288)
@@ -100,6 +49,8 @@ class ImageConverter:
         interpolation="bilinear",
         antialias=True,
         resize_mode="squash",
+        resampler="tensorflow",
+        fill_color=0,
     ):
         self.image_size = size_pair(image_size, "image_size")
         self.mean = _channel_triple(mean, "mean")
@@ -109,6 +60,21 @@ class ImageConverter:
         self.interpolation = _one_of(interpolation, _INTERPOLATIONS, "interpolation")
         self.antialias = bool(antialias)
         self.resize_mode = _one_of(resize_mode, _RESIZE_MODES, "resize_mode")
+        self.resampler = _one_of(resampler, _RESAMPLERS, "resampler")
+        if self.resampler == "pillow":
+            _one_of(self.interpolation, resampling.INTERPOLATIONS, "with Pillow, interpolation")
+            _one_of(self.antialias, (True,), "with Pillow, antialias")
+        self.fill_color = _fill_triple(fill_color)
+
+    @classmethod
+    def from_preprocess_cfg(cls, preprocess_cfg, image_size=None):
+        """Returns the converter that equals open_clip's evaluation transform pixel for pixel.
+
+        Args:
+            preprocess_cfg: the entry of that name in an `open_clip_config.json`, a dict.
+            image_size: the model's size, which open_clip puts before the `size` of the dict.
+        """
+        return cls(**open_clip_image.converter_arguments(preprocess_cfg, image_size))
 
     def __call__(self, images):
         """Returns float32 (B, H, W, 3), or (H, W, 3) for one picture.
@@ -140,15 +106,28 @@ class ImageConverter:
     def resize(self, images, size):
         """Returns float32 pixels in 0..255 of exactly `size`, by the rule of `resize_mode`."""
         images = _checked_pixels(images)
-        if self.resize_mode == "crop":
-            shape = tf.shape(images)[-3:-1]
-            covering = _covering_size(shape[0], shape[1], size)
-            images = self._resize(images, covering)
-            top, left = tf.unstack(tf.cast(tf.round((covering - size) / 2), tf.int32))
-            images = images[..., top : top + size[0], left : left + size[1], :]
+        resized_size = self._resized_size(tf.shape(images)[-3:-1], size)
+        frame_size = tf.minimum(resized_size, size)
+        offset = framing.centre_offset(resized_size, frame_size)
+        if self.resampler == "pillow":
+            images = _whole_levels(images)
+            images = resampling.resize_and_cut(
+                images, resized_size, offset, frame_size, self.interpolation
+            )
+            images = tf.cast(images, tf.float32)
         else:
-            images = self._resize(images, size)
+            images = framing.cut(self._resize(images, resized_size), offset, frame_size)
+        if self.resize_mode == "pad":
+            images = framing.pad(images, size, self.fill_color)
         return tf.ensure_shape(images, (*images.shape[:-3], *size, 3))
+
+    def _resized_size(self, stored_size, size):
+        if self.resize_mode == "squash":
+            return tf.constant(size)
+        covers = self.resize_mode == "crop"
+        if covers and (size[0] == size[1] or self.resampler == "tensorflow"):
+            return framing.covering_size(stored_size, size)
+        return framing.nearest_size(stored_size, size, covers)
 
     def _resize(self, images, size):
         images = tf.cast(images, tf.float32)
@@ -178,6 +157,8 @@ class ImageConverter:
             "interpolation": self.interpolation,
             "antialias": self.antialias,
             "resize_mode": self.resize_mode,
+            "resampler": self.resampler,
+            "fill_color": list(self.fill_color),
         }
 
     @classmethod
@@ -200,6 +181,14 @@ def _channel_triple(values, name):
     return triple
 
 
+def _fill_triple(fill_color):
+    is_number = isinstance(fill_color, (int, float))
+    triple = _channel_triple((fill_color,) * 3 if is_number else fill_color, "fill_color")
+    if not all(0 <= level <= 255 for level in triple):
+        raise InvalidInputError(f"fill_color={fill_color!r} is not within 0..255")
+    return triple
+
+
 def _one_of(value, choices, name):
     if value not in choices:
         raise InvalidInputError(f"{name}={value!r} is unknown; choose one of {', '.join(choices)}")
@@ -219,14 +208,10 @@ def _checked_pixels(images):
     return images
 
 
-def _covering_size(height, width, size):
-    """Returns the (2,) int32 size of the same aspect ratio that just covers `size`."""
-    height_binds = height * size[1] <= width * size[0]
-    return tf.where(
-        height_binds,
-        tf.stack([size[0], width * size[0] // height]),
-        tf.stack([height * size[1] // width, size[1]]),
-    )
+def _whole_levels(images):
+    if images.dtype == tf.uint8:
+        return images
+    return tf.cast(tf.round(tf.clip_by_value(images, 0.0, 255.0)), tf.uint8)
 
 
 def _decode_or_explain(index, encoded):
