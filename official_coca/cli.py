@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import logging
 import os
 import sys
 import warnings
@@ -60,6 +61,7 @@ def main(arguments):
     if name not in COMMANDS:
         raise InvalidInputError(_unknown(name))
     command = importlib.import_module(COMMANDS[name][0])
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         # Of Pillow, about pictures that are large but not too large.

@@ -85,7 +85,7 @@ def _sampler(flags):
 def _parse(arguments):
     parser = ArgumentParser(prog="coca caption", description=__doc__)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=image_files.HELP)
-    model_flag.add_model_flag(parser, model_flag.CAPTIONING_MODEL)
+    model_flag.add_model_flag(parser, model_flag.ELSE.format(model_flag.CAPTIONING_MODEL))
     parser.add_argument("--prompt", help="beginning that every caption continues")
     parser.add_argument(
         "--sampler",

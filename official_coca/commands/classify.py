@@ -100,7 +100,7 @@ def _parse(arguments):
         f"where the name goes, or clip for the 80 of CLIP; default: {_DEFAULT_TEMPLATES[0]!r}",
     )
     parser.add_argument("--top", type=int, default=5, help="labels shown of an image (5)")
-    model_flag.add_model_flag(parser, model_flag.EMBEDDING_MODEL)
+    model_flag.add_model_flag(parser, model_flag.ELSE.format(model_flag.EMBEDDING_MODEL))
     parser.add_argument("--batch_size", type=int, default=32, help="images at a time (32)")
     parser.add_argument("--json", action="store_true", help=results.HELP)
     flags = parser.parse_intermixed_args(arguments)

@@ -118,7 +118,7 @@ def _parse(arguments):
     parser.add_argument("--text", action="append", default=[], help="a text; may be repeated")
     parser.add_argument("--texts_file", metavar="FILE", help="text file with one text a line")
     parser.add_argument("--output", metavar="X.npz", help="file to write; needed without --json")
-    model_flag.add_model_flag(parser, model_flag.EMBEDDING_MODEL)
+    model_flag.add_model_flag(parser, model_flag.ELSE.format(model_flag.EMBEDDING_MODEL))
     parser.add_argument("--batch_size", type=int, default=32, help="inputs at a time (32)")
     parser.add_argument("--json", action="store_true", help=results.HELP)
     flags = parser.parse_intermixed_args(arguments)

@@ -85,6 +85,8 @@ class EmbeddingIndex:
             query: (E,) float32 of length one.
             count: rows at most.
         """
+        if not self.rows:
+            return []
         if query.shape != self.embeddings.shape[1:]:
             raise InvalidInputError(
                 f"the index {self.directory} has embeddings {self.embeddings.shape[1]} wide, the "

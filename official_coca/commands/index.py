@@ -128,7 +128,8 @@ def _parse(arguments):
     parser.add_argument("directory", metavar="DIR", help="directory of images; subdirectories too")
     parser.add_argument("--output", metavar="INDEX", help="directory of the index")
     parser.add_argument("--batch_size", type=int, default=32, help="images at a time (32)")
-    model_flag.add_model_flag(parser, f"the model of an existing index, else {model_flag.EMBEDDING_MODEL}")
+    default = model_flag.ELSE.format(model_flag.EMBEDDING_MODEL)
+    model_flag.add_model_flag(parser, f"that of an existing index, else {default}")
     parser.add_argument("--json", action="store_true", help="print JSON Lines; see above")
     flags = parser.parse_intermixed_args(arguments)
     if flags.batch_size < 1:

@@ -10,15 +10,16 @@ ENVIRONMENT_VARIABLE = "COCA_MODEL"
 CAPTIONING_MODEL = "coca_vit_l_14_mscoco"
 # The smaller one: whoever embeds has many images.
 EMBEDDING_MODEL = "coca_vit_b_32_laion2b"
+ELSE = f"${ENVIRONMENT_VARIABLE}, else {{}}"
 
 
 def add_model_flag(parser, default):
-    """Adds --model; `default` is what a person gets who names none."""
+    """Adds --model; `default` says what a person gets who names none."""
     parser.add_argument(
         "--model",
         metavar="HANDLE",
         help="a preset directory, a directory of open_clip's, hf://owner/repository or a name that "
-        f"`coca presets` lists; default: ${ENVIRONMENT_VARIABLE}, else {default}",
+        f"`coca presets` lists; default: {default}",
     )
 
 

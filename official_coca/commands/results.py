@@ -1,6 +1,7 @@
 """What a command prints: a line for every input as it is done, progress, and what was skipped."""
 
 import json
+import os
 import re
 import sys
 
@@ -35,8 +36,9 @@ class Results:
         self._as_json = as_json
         self._unit = unit
         self._skipped = 0
+        is_shown = sys.stderr.isatty()
         self._bar = tqdm.tqdm(
-            total=total, unit=unit, dynamic_ncols=True, disable=not sys.stderr.isatty()
+            total=total, unit=unit, ncols=_columns() if is_shown else None, disable=not is_shown
         )
 
     def __enter__(self):
@@ -89,6 +91,11 @@ class Results:
             raise
         except OSError as error:
             raise InvalidInputError(f"cannot write the results: {error.strerror}") from None
+
+
+def _columns():
+    # A terminal that does not know its width says 0, at which tqdm shows nothing.
+    return os.get_terminal_size(sys.stderr.fileno()).columns or 80
 
 
 def clean(text):

@@ -27,6 +27,8 @@ def main(arguments):
     from official_coca.commands import embedding_index
 
     index = embedding_index.EmbeddingIndex(flags.index)
+    if not index.rows:
+        raise InvalidInputError(f"the index {flags.index} has no images; run coca index again")
     model = model_flag.load_model(flags.model or index.model)
     if embedding_index.fingerprint(model) != index.fingerprint:
         raise InvalidInputError(
