@@ -18,7 +18,9 @@ FLOORS = {
     **dict.fromkeys(("models", "dataloaders"), 2),
     **dict.fromkeys(("evaluation", "serving"), 3),
     "configs": 4,
-    **dict.fromkeys(("train", "evaluate", "cli", "tools", "training", "assembly", "program"), 5),
+    **dict.fromkeys(
+        ("train", "evaluate", "cli", "commands", "tools", "training", "assembly", "program"), 5
+    ),
 }
 # A program that lives in the folder of a lower floor.
 PROGRAMS = {"serving/export_saved_model.py"}

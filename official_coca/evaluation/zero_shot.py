@@ -53,7 +53,7 @@ class ZeroShotEvaluator:
         self.batch_size = batch_size
         self.verbose = verbose
         self.details = {}
-        _check_class_names(self.class_names, self.class_file)
+        check_class_names(self.class_names, self.class_file)
         _check_templates(self.templates)
 
     def __call__(self, model):
@@ -130,7 +130,8 @@ def _normalize(vectors):
     return vectors / np.maximum(length, 1e-12)
 
 
-def _check_class_names(class_names, class_file):
+def check_class_names(class_names, class_file):
+    """Raises `InvalidInputError` where C names are not distinct or one is empty."""
     if not class_names or "" in class_names:
         raise InvalidInputError(f"{class_file} has an empty or no class name; give one name a line")
     repeated = sorted({name for name in class_names if class_names.count(name) > 1})

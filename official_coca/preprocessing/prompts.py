@@ -10,6 +10,9 @@ import tensorflow as tf
 from official_coca.errors import InvalidInputError
 from official_coca.preprocessing import html_references
 
+# The 80 templates that CLIP uses for ImageNet; the file names their origin and licence.
+CLIP_TEMPLATES = pathlib.Path(__file__).parent / "templates" / "clip_imagenet_80.txt"
+
 _PLACEHOLDER = "{}"
 
 # Names of HTML elements that turn up in alt-text. Any other word in angle brackets stays: captions

@@ -1,0 +1,141 @@
+"""Embeds all images of a directory, so that coca search finds them.
+
+    coca index photos/
+    coca search photos/ "a dog on a beach"
+
+The index is a directory, photos/coca_index unless --output names another. Called again, only new and
+changed images (by size and time of change) are embedded, and those that are gone are dropped. It may
+be stopped at any time: what is done by then is kept, but for the last minute if it is killed. An image
+that cannot be used is named on stderr, and with --json also as {"image": path, "error": reason}; the
+others go on, and the exit code is 1. With --json the last line of stdout is {"index": path, "images":
+number, "added": number, "dropped": number, "skipped": number}; "dropped" counts images that are gone or
+have changed.
+"""
+
+import json
+import os
+import pathlib
+import sys
+import time
+
+from official_coca.commands import image_files, model_flag, results
+from official_coca.errors import InvalidInputError
+from official_coca.program import ArgumentParser, run_program
+
+_COMMIT_SECONDS = 60
+
+
+def main(arguments):
+    flags = _parse(arguments)
+    from official_coca.commands import embedding_index
+
+    directory = os.path.normpath(flags.directory)
+    if not os.path.isdir(directory):
+        raise InvalidInputError(f"{flags.directory} is not a directory; give one with images")
+    place = pathlib.Path(flags.output or os.path.join(directory, embedding_index.DIRECTORY_NAME))
+    if not image_files.has_candidates(image_files.find_images([directory])):
+        raise InvalidInputError(f"there is no image file in the directory {flags.directory}")
+    with embedding_index.writing_lock(place):
+        return _update(flags, directory, place)
+
+
+def _update(flags, directory, place):
+    from official_coca.commands import embedding_index
+
+    old = None
+    if (place / embedding_index.INDEX_FILE).exists():
+        old = embedding_index.EmbeddingIndex(place)
+    handle = flags.model or (old and old.model) or None
+    handle = model_flag.chosen_model(handle, model_flag.EMBEDDING_MODEL)
+    model = model_flag.load_model(handle)
+    fingerprint = embedding_index.fingerprint(model)
+    if old and old.fingerprint != fingerprint:
+        print("the index was made by another model: every image is embedded anew", file=sys.stderr)
+    handle = os.path.abspath(handle) if os.path.isdir(handle) else handle
+
+    current = {file: _row(file.path, directory) for file in image_files.find_images([directory])}
+    known = {}
+    if old and old.fingerprint == fingerprint:
+        known = {row: number for number, row in enumerate(old.rows)}
+    kept = [known[row] for row in current.values() if row in known]
+    new = [file for file, row in current.items() if row not in known]
+
+    writer = embedding_index.IndexWriter(place, handle, fingerprint, directory)
+    for number in kept:
+        writer.add([old.rows[number]], old.embeddings[number : number + 1])
+    with results.Results(len(new), flags.json) as printed:
+        added = _embed(model, new, current, writer, printed, flags.batch_size)
+    summary = {
+        "index": str(place),
+        "images": len(kept) + added,
+        "added": added,
+        "dropped": len(old.rows) - len(kept) if old else 0,
+        "skipped": len(new) - added,
+    }
+    print(json.dumps(summary) if flags.json else _sentence(summary), flush=True)
+    return printed.exit_code()
+
+
+def _embed(model, files, rows, writer, printed, batch_size):
+    """Embeds new files into the index; returns how many."""
+    import keras
+
+    from official_coca.commands.image_stream import run_on_images
+
+    added, committed = 0, time.monotonic()
+    outcomes = run_on_images(
+        model,
+        files,
+        lambda images: keras.ops.convert_to_numpy(model.encode_image(images)),
+        batch_size,
+    )
+    try:
+        for file, embedding, problem in outcomes:
+            if problem:
+                printed.skip(file.path, problem)
+                continue
+            writer.add([rows[file]], embedding[None])
+            added += 1
+            printed.count()
+            if time.monotonic() - committed > _COMMIT_SECONDS:
+                writer.commit()
+                committed = time.monotonic()
+    finally:
+        writer.close()
+    return added
+
+
+def _row(path, directory):
+    """The `Row` of a file as it is now; one that is not there now will not be read either."""
+    from official_coca.commands.embedding_index import Row
+
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return Row(os.path.relpath(path, directory), -1, -1)
+    return Row(os.path.relpath(path, directory), status.st_size, status.st_mtime_ns)
+
+
+def _sentence(summary):
+    return (
+        f"{summary['index']}: {summary['images']} images, {summary['added']} of them added now, "
+        f"{summary['dropped']} dropped"
+    )
+
+
+def _parse(arguments):
+    parser = ArgumentParser(prog="coca index", description=__doc__)
+    parser.add_argument("directory", metavar="DIR", help="directory of images; subdirectories too")
+    parser.add_argument("--output", metavar="INDEX", help="directory of the index")
+    parser.add_argument("--batch_size", type=int, default=32, help="images at a time (32)")
+    default = model_flag.ELSE.format(model_flag.EMBEDDING_MODEL)
+    model_flag.add_model_flag(parser, f"that of an existing index, else {default}")
+    parser.add_argument("--json", action="store_true", help="print JSON Lines; see above")
+    flags = parser.parse_intermixed_args(arguments)
+    if flags.batch_size < 1:
+        raise InvalidInputError(f"--batch_size={flags.batch_size}: must be at least 1")
+    return flags
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))
