@@ -31,7 +31,7 @@ def main(arguments):
 
 def _check_destination(destination, overwrite):
     """Raises `InvalidInputError` before the work if DST cannot or should not be written."""
-    from official_coca.saving import CONFIG_FILE, METADATA_FILE
+    from official_coca.saving.presets import CONFIG_FILE, METADATA_FILE
 
     if destination.exists() and not destination.is_dir():
         raise InvalidInputError(f"DST {destination} is a file; name a directory")
