@@ -18,6 +18,15 @@ _DESCRIPTIONS = ("*.json", "*.txt", "*.txt.gz", "assets/**")
 _WEIGHTS = ("model.weights.h5", "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
 _PICKLED_WEIGHTS = ("open_clip_pytorch_model.bin",)
 
+# huggingface_hub's exceptions, whose own messages are about its internals.
+_REASONS = {
+    "RepositoryNotFoundError": "the hub has no such repository, or it is private",
+    "GatedRepoError": "its owner gives access only on request, on the hub's page of it",
+    "RevisionNotFoundError": "the repository has no such revision",
+    "HFValidationError": "the name is not of the form owner/repository",
+    "LocalEntryNotFoundError": "there is no network, and nothing of it is in the cache",
+}
+
 
 def resolve(handle, built_in=()):
     """The local directory of a handle, with everything but, on a hub, the weights.
@@ -95,8 +104,16 @@ def _download(handle, module_name, fetch):
     try:
         return pathlib.Path(fetch(hub))
     except Exception as error:  # Each hub has its own exceptions for no network and no such name.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise InvalidInputError(
-            f"cannot download {handle}: {reason}; check the name and the network, or pass a local "
-            "directory"
+            f"cannot download {handle}: {_reason(error)}; check the name and the network, or pass "
+            "a local directory"
         ) from error
+
+
+def _reason(error):
+    """What went wrong, in a few words."""
+    known = _REASONS.get(type(error).__name__)
+    if known is not None:
+        return known
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else repr(error)
