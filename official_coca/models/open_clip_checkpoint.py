@@ -45,7 +45,7 @@ def load_open_clip_checkpoint(model_class, handle, directory, load_weights, over
         tensors = open_tensors(_weight_file(directory))
     if "preprocessor" not in overrides:
         arguments["preprocessor"] = _preprocessor(config, arguments, directory)
-    model = presets.build_model(model_class, handle, arguments, overrides)
+    model = presets.build_model(model_class, handle, arguments, overrides, blank=load_weights)
     if load_weights:
         assign_weights(model, tensors)
     return model

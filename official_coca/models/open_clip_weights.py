@@ -8,6 +8,7 @@ Shapes: P x P pixels of a patch, N patches, D width of a tower, C width of a con
 """
 
 import numpy as np
+from keras import ops
 
 # Buffers that older releases of open_clip saved with the weights.
 _BUFFERS = ("attn_mask", "position_ids")
@@ -122,7 +123,7 @@ def _layer_scale(tensors, name, width):
 
 def _self_attention(layer, tensors, name, scale):
     kernel = tensors.take(f"{name}.in_proj_weight", (3 * layer.width, layer.width))
-    layer.query_key_value.kernel.assign(kernel.T)
+    layer.query_key_value.kernel.assign(ops.transpose(kernel))
     layer.query_key_value.bias.assign(tensors.take(f"{name}.in_proj_bias", (3 * layer.width,)))
     _linear(layer.output_projection, tensors, f"{name}.out_proj", scale)
 
@@ -142,9 +143,9 @@ def _cross_attention(layer, tensors, name, scale=None):
             ]
         )
     bias = tensors.take(f"{name}.in_proj_bias", (3 * width,))
-    layer.query.kernel.assign(query.T)
+    layer.query.kernel.assign(ops.transpose(query))
     layer.query.bias.assign(bias[:width])
-    layer.key_value.kernel.assign(key_value.T)
+    layer.key_value.kernel.assign(ops.transpose(key_value))
     layer.key_value.bias.assign(bias[width:])
     _linear(layer.output_projection, tensors, f"{name}.out_proj", scale)
 
@@ -154,7 +155,7 @@ def _linear(layer, tensors, name, scale=None):
     bias = tensors.take(f"{name}.bias", layer.bias.shape)
     if scale is not None:
         kernel, bias = kernel * scale[:, None], bias * scale
-    layer.kernel.assign(kernel.T)
+    layer.kernel.assign(ops.transpose(kernel))
     layer.bias.assign(bias)
 
 

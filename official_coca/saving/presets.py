@@ -7,6 +7,7 @@
     assets/tokenizer/    its vocabulary
 """
 
+import contextlib
 import datetime
 import json
 import pathlib
@@ -18,6 +19,7 @@ import keras
 
 from official_coca.errors import InvalidInputError
 from official_coca.saving import handles
+from official_coca.saving.blank_weights import blank_weights
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.weights.h5"
@@ -116,7 +118,7 @@ def load_preset(model_class, handle, directory, load_weights, overrides):
             "it with its own class"
         )
     arguments = {**config["config"], "preprocessor": None}
-    model = build_model(model_class, handle, arguments, overrides)
+    model = build_model(model_class, handle, arguments, overrides, blank=load_weights)
     if model.preprocessor is None:
         model.preprocessor = load_preprocessor(directory)
     if load_weights:
@@ -162,14 +164,27 @@ def load_preprocessor(directory):
     return preprocessor_class.from_directory(saved["config"], directory)
 
 
-def build_model(model_class, handle, arguments, overrides):
+def build_model(model_class, handle, arguments, overrides, blank=False):
+    """A model of `arguments`, some of them replaced.
+
+    Args:
+        model_class: the class.
+        handle: what messages call the model.
+        arguments: of its constructor.
+        overrides: arguments to replace.
+        blank: whether its weights are loaded next, and need not be drawn.
+
+    Raises:
+        InvalidInputError: an override that the class has no argument for.
+    """
     unknown = set(overrides) - set(_constructor_arguments(model_class))
     if unknown:
         raise InvalidInputError(
             f"from_preset({str(handle)!r}) got arguments that {model_class.__name__} does not "
             f"have: {', '.join(sorted(unknown))}"
         )
-    return model_class.from_config({**arguments, **overrides})
+    with blank_weights() if blank else contextlib.nullcontext():
+        return model_class.from_config({**arguments, **overrides})
 
 
 def _constructor_arguments(model_class):
