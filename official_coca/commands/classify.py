@@ -45,7 +45,7 @@ def _classified(files, labels, flags):
     from official_coca.commands.image_stream import run_on_images
     from official_coca.evaluation.zero_shot import check_class_names, embed_classes
 
-    check_class_names(labels, "--labels" if flags.labels else flags.labels_file)
+    check_class_names(labels, flags.labels_file or "--labels")
     templates = _templates(flags.templates)
     model = model_flag.load_model(model_flag.chosen_model(flags.model, model_flag.EMBEDDING_MODEL))
     class_embeddings = embed_classes(model, labels, templates, flags.batch_size)
