@@ -2,11 +2,12 @@
 
     coca classify photos/ --labels=cat,dog,"ice cream" --top=1
 
-prints `path<TAB>label<TAB>probability[<TAB>label<TAB>probability ...]` for every image, the likeliest
-label first. With --json every line is an object {"image": path, "labels": [{"label": name,
-"probability": number}, ...]}. The probabilities of all labels sum to one: they are the softmax of
-the similarities between the image and the labels. An image that cannot be used is named on stderr,
-and with --json also as {"image": path, "error": reason}; the others go on, and the exit code is 1.
+prints `path<TAB>label<TAB>probability[<TAB>label<TAB>probability ...]` for every image, the
+likeliest label first. With --json every line is an object {"image": path, "labels": [{"label":
+name, "probability": number}, ...]}. The probabilities of all labels sum to one: they are the
+softmax of the similarities between the image and the labels. An image that cannot be used is
+named on stderr, and with --json also as {"image": path, "error": reason}; the others go on, and
+the exit code is 1.
 """
 
 import sys
@@ -89,7 +90,7 @@ def _parse(arguments):
     labels = parser.add_mutually_exclusive_group(required=True)
     labels.add_argument("--labels", metavar="A,B,C", help="names of the classes")
     labels.add_argument(
-        "--labels_file", metavar="FILE", help="text file with one name a line, for names with commas"
+        "--labels_file", metavar="FILE", help="text file, one name a line, for names with commas"
     )
     parser.add_argument(
         "--templates",
