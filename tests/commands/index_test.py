@@ -75,22 +75,19 @@ def test_bad_file_is_reported_each_time_and_left_out(coca, photos, capsys):
 
 
 def test_stopped_run_keeps_what_is_done(coca, photos, embedded, monkeypatch, capsys):
-    from official_coca.commands import index as command
     from official_coca.commands.results import Results
-
-    count = Results.count
 
     def stop_at_third(self):
         count(self)
-        if self._bar.n == 3 or len(calls) == 3:
+        calls.append(self)
+        if len(calls) == 3:
             raise KeyboardInterrupt
-        calls.append(None)
 
-    calls = [None]
-    monkeypatch.setattr(command.results.Results, "count", stop_at_third)
+    calls, count = [], Results.count
+    monkeypatch.setattr(Results, "count", stop_at_third)
     assert coca("index", photos, "--batch_size=2") == 130
     assert len(EmbeddingIndex(photos).rows) == 3
-    monkeypatch.setattr(command.results.Results, "count", count)
+    monkeypatch.setattr(Results, "count", count)
     embedded.clear()
     assert coca("index", photos) == 0
     assert embedded == [2] and len(EmbeddingIndex(photos).rows) == 5
