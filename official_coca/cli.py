@@ -1,6 +1,7 @@
 """The front door: `coca COMMAND ...`, also as `python -m official_coca.cli COMMAND ...`."""
 
 import difflib
+import gc
 import importlib
 import logging
 import os
@@ -71,7 +72,10 @@ def main(arguments):
 
 def run():
     """What the installed script `coca` calls; returns the exit code."""
-    return run_program(main)
+    code = run_program(main)
+    # Python's last search for garbage among TensorFlow's objects would take seconds.
+    gc.freeze()
+    return code
 
 
 def _run(command, arguments):

@@ -2,10 +2,11 @@
 
     coca caption photos/ --sampler=beam --num_beams=5 --json > captions.jsonl
 
-prints `path<TAB>caption` for every image, in order and as soon as it is done. With --json every line
-is an object {"image": path, "caption": text, "score": number}; the score is the log-probability of
-the caption, as the sampler counts it. An image that cannot be used is named on stderr, and with
---json also as {"image": path, "error": reason}; the others go on, and the exit code is 1.
+prints `path<TAB>caption` for every image, in order and as soon as it is done. With --json every
+line is an object {"image": path, "caption": text, "score": number}; the score is the
+log-probability of the caption, as the sampler counts it. An image that cannot be used is named on
+stderr, and with --json also as {"image": path, "error": reason}; the others go on, and the exit
+code is 1.
 """
 
 import sys

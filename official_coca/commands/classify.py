@@ -2,11 +2,12 @@
 
     coca classify photos/ --labels=cat,dog,"ice cream" --top=1
 
-prints `path<TAB>label<TAB>probability[<TAB>label<TAB>probability ...]` for every image, the likeliest
-label first. With --json every line is an object {"image": path, "labels": [{"label": name,
-"probability": number}, ...]}. The probabilities of all labels sum to one: they are the softmax of
-the similarities between the image and the labels. An image that cannot be used is named on stderr,
-and with --json also as {"image": path, "error": reason}; the others go on, and the exit code is 1.
+prints `path<TAB>label<TAB>probability[<TAB>label<TAB>probability ...]` for every image, the
+likeliest label first. With --json every line is an object {"image": path, "labels": [{"label":
+name, "probability": number}, ...]}. The probabilities of all labels sum to one: they are the
+softmax of the similarities between the image and the labels. An image that cannot be used is
+named on stderr, and with --json also as {"image": path, "error": reason}; the others go on, and
+the exit code is 1.
 """
 
 import sys
@@ -45,7 +46,7 @@ def _classified(files, labels, flags):
     from official_coca.commands.image_stream import run_on_images
     from official_coca.evaluation.zero_shot import check_class_names, embed_classes
 
-    check_class_names(labels, "--labels" if flags.labels else flags.labels_file)
+    check_class_names(labels, flags.labels_file or "--labels")
     templates = _templates(flags.templates)
     model = model_flag.load_model(model_flag.chosen_model(flags.model, model_flag.EMBEDDING_MODEL))
     class_embeddings = embed_classes(model, labels, templates, flags.batch_size)
@@ -89,7 +90,7 @@ def _parse(arguments):
     labels = parser.add_mutually_exclusive_group(required=True)
     labels.add_argument("--labels", metavar="A,B,C", help="names of the classes")
     labels.add_argument(
-        "--labels_file", metavar="FILE", help="text file with one name a line, for names with commas"
+        "--labels_file", metavar="FILE", help="text file, one name a line, for names with commas"
     )
     parser.add_argument(
         "--templates",

@@ -2,14 +2,14 @@
 
     coca embed photos/ "a dog on a beach" --output=embeddings.npz
 
-writes `embeddings` (N, E) float32 of length one, `names` (N,), a path or a text, and `kinds` (N,),
-"image" or "text", in the order of the arguments. The file is written whole or not at all. With --json
-every line of stdout is {"image": path, "embedding": [...]} or {"text": text, "embedding": [...]}. An
-image that cannot be used is named on stderr, and with --json also as {"image": path, "error": reason};
-it has no row, the others go on, and the exit code is 1.
+writes `embeddings` (N, E) float32 of length one, `names` (N,), a path or a text, and `kinds`
+(N,), "image" or "text", in the order of the arguments. The file is written whole or not at all.
+With --json every line of stdout is {"image": path, "embedding": [...]} or {"text": text,
+"embedding": [...]}. An image that cannot be used is named on stderr, and with --json also as
+{"image": path, "error": reason}; it has no row, the others go on, and the exit code is 1.
 
-An argument is an image if it is a file, a directory or a glob that exists, else a text; one that looks
-like a path and does not exist is an error.
+An argument is an image if it is a file, a directory or a glob that exists, else a text; one that
+looks like a path and does not exist is an error.
 """
 
 import sys

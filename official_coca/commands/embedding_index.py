@@ -4,8 +4,8 @@
     embeddings-*.f32     their (N, E) float32 values, row by row
     lock                 held by the one process that writes
 
-`index.json` is replaced in one step and names a file that holds all of its rows, so that a kill at any
-moment leaves an index that can be read.
+`index.json` is replaced in one step and names a file that holds all of its rows, so that a kill
+at any moment leaves an index that can be read.
 
 Shapes: N images, E embedding width.
 """
@@ -97,7 +97,8 @@ class EmbeddingIndex:
         for start in range(0, len(self.rows), _CHUNK_ROWS):
             scores = self.embeddings[start : start + _CHUNK_ROWS] @ query
             scores = np.concatenate([best_scores, scores])
-            rows = np.concatenate([best_rows, np.arange(start, start + len(scores) - len(best_rows))])
+            end = start + len(scores) - len(best_rows)
+            rows = np.concatenate([best_rows, np.arange(start, end)])
             if len(scores) > count:
                 # Everything as good as the last place stays, so that ties go by row.
                 limit = np.partition(scores, -count)[-count]

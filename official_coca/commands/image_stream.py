@@ -20,6 +20,7 @@ from official_coca.preprocessing.image import IMAGE_FORMATS, decode_image
 _MOST_THREADS = 8
 # Decoded and resized, a picture of this many pixels takes 250 MB: larger ones go one at a time.
 _LARGE = 16_000_000
+_PILLOW_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 
 
 class ImageReader:
@@ -48,7 +49,7 @@ class ImageReader:
                 return self._convert(encoded).numpy()
             except tf.errors.OpError:
                 raise InvalidInputError(
-                    f"it cannot be decoded: cut off, or not one of {IMAGE_FORMATS}"
+                    f"it cannot be decoded: cut off, animated WebP, or none of {IMAGE_FORMATS}"
                 ) from None
 
     def read_all(self, files, ahead):
@@ -148,7 +149,7 @@ def _pixel_count(encoded):
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        with Image.open(io.BytesIO(encoded), formats=_PILLOW_FORMATS) as image:
             return image.width * image.height
     except Image.DecompressionBombError:
         raise InvalidInputError(

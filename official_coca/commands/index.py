@@ -3,13 +3,13 @@
     coca index photos/
     coca search photos/ "a dog on a beach"
 
-The index is a directory, photos/coca_index unless --output names another. Called again, only new and
-changed images (by size and time of change) are embedded, and those that are gone are dropped. It may
-be stopped at any time: what is done by then is kept, but for the last minute if it is killed. An image
-that cannot be used is named on stderr, and with --json also as {"image": path, "error": reason}; the
-others go on, and the exit code is 1. With --json the last line of stdout is {"index": path, "images":
-number, "added": number, "dropped": number, "skipped": number}; "dropped" counts images that are gone or
-have changed.
+The index is a directory, photos/coca_index unless --output names another. Called again, only new
+and changed images (by size and time of change) are embedded, and those that are gone are dropped.
+It may be stopped at any time: what is done by then is kept, but for the last minute if it is
+killed. An image that cannot be used is named on stderr, and with --json also as {"image": path,
+"error": reason}; the others go on, and the exit code is 1. With --json the last line of stdout is
+{"index": path, "images": number, "added": number, "dropped": number, "skipped": number};
+"dropped" counts images that are gone or have changed.
 """
 
 import json

@@ -36,10 +36,7 @@ class Results:
         self._as_json = as_json
         self._unit = unit
         self._skipped = 0
-        is_shown = sys.stderr.isatty()
-        self._bar = tqdm.tqdm(
-            total=total, unit=unit, ncols=_columns() if is_shown else None, disable=not is_shown
-        )
+        self._bar = tqdm.tqdm(total=total, unit=unit, **_bar_options())
 
     def __enter__(self):
         return self
@@ -93,9 +90,12 @@ class Results:
             raise InvalidInputError(f"cannot write the results: {error.strerror}") from None
 
 
-def _columns():
-    # A terminal that does not know its width says 0, at which tqdm shows nothing.
-    return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+def _bar_options():
+    if not sys.stderr.isatty():
+        return {"disable": True}
+    # A terminal that does not know its size says 0, at which tqdm shows nothing.
+    columns, lines = os.get_terminal_size(sys.stderr.fileno())
+    return {"ncols": columns or 80, "nrows": lines or 24}
 
 
 def clean(text):

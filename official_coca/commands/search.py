@@ -3,9 +3,10 @@
     coca search photos/ "a dog on a beach"
     coca search photos/ my_dog.jpg --top=3 --json
 
-prints `path<TAB>similarity`, the nearest first; the similarity is the cosine of the embeddings, 1 for
-the image itself. With --json every line is an object {"image": path, "score": similarity, "rank": 1 for
-the nearest}. The query is an image if there is such a file, else a text. `coca index DIR` makes an index.
+prints `path<TAB>similarity`, the nearest first; the similarity is the cosine of the embeddings, 1
+for the image itself. With --json every line is an object {"image": path, "score": similarity,
+"rank": 1 for the nearest}. The query is an image if there is such a file, else a text. `coca
+index DIR` makes an index.
 """
 
 import os

@@ -33,10 +33,18 @@ def photos(tmp_path):
 
 
 @pytest.fixture
-def coca(preset, monkeypatch):
-    """Runs `coca ARGUMENTS` in this process with the small model; returns the exit code."""
+def coca(preset, model, monkeypatch):
+    """Runs `coca ARGUMENTS` in this process with the small model; returns the exit code.
+
+    The small model is loaded once for all tests, with what it has compiled.
+    """
     from official_coca import cli
+    from official_coca.commands import model_flag
     from official_coca.program import run_program
 
+    load = model_flag.load_weights
+    monkeypatch.setattr(
+        model_flag, "load_weights", lambda name: model if name == str(preset) else load(name)
+    )
     monkeypatch.setenv("COCA_MODEL", str(preset))
     return lambda *arguments: run_program(cli.main, [str(argument) for argument in arguments])
