@@ -63,7 +63,8 @@ class ImageConverter:
         self.resampler = _one_of(resampler, _RESAMPLERS, "resampler")
         if self.resampler == "pillow":
             _one_of(self.interpolation, resampling.INTERPOLATIONS, "with Pillow, interpolation")
-            _one_of(self.antialias, (True,), "with Pillow, antialias")
+            if not self.antialias:
+                raise InvalidInputError("antialias=False is not possible with resampler='pillow'")
         self.fill_color = _fill_triple(fill_color)
 
     @classmethod
@@ -175,7 +176,10 @@ def size_pair(size, name):
 
 
 def _channel_triple(values, name):
-    triple = tuple(float(value) for value in values)
+    try:
+        triple = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        raise InvalidInputError(f"{name}={values!r} is not made of numbers") from None
     if len(triple) != 3:
         raise InvalidInputError(f"{name}={triple} must have one value for each of R, G and B")
     return triple

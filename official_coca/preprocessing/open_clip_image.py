@@ -69,7 +69,4 @@ def _pair(size):
 def _triple(given, key, default):
     """Returns one number per channel; open_clip takes nothing and 0 for its default."""
     values = given.get(key) or default
-    values = tuple(values) if isinstance(values, (tuple, list)) else (values,) * 3
-    if not all(isinstance(value, (int, float)) for value in values):
-        raise InvalidInputError(f"preprocess_cfg: {key}={given[key]!r} is not made of numbers")
-    return values
+    return (values,) * 3 if isinstance(values, (int, float)) else values

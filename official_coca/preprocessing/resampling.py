@@ -1,13 +1,14 @@
 """Pillow's resampling as a graph: the same 8-bit pixels, cut to a frame before they are computed.
 
-Facts of the algorithm are from Pillow's `src/libImaging/Resample.c` (12 and 13): weights in double
-precision, kept with 22 bits after the point; a pass over columns, then one over rows, and each
+Facts of the algorithm are from Pillow 13's `src/libImaging/Resample.c`: weights in double
+precision, kept with 22 bits after the point; a pass along rows and one along columns, and each
 rounds to 8 bits. TensorFlow's own `tf.image.resize` rounds nowhere and is up to 10 levels away.
 
 Shapes: B images, h x w pixels as stored, H x W pixels of the frame; n rows of an axis, G groups of
 16 neighbouring outputs, K the inputs a group reads, m everything that is not on the axis.
 """
 
+import functools
 import typing
 
 import tensorflow as tf
@@ -31,7 +32,9 @@ _GROUP_SIZE = 16
 class _Bands(typing.NamedTuple):
     """The weights of one axis, for outputs in groups whose inputs lie side by side."""
 
-    inputs: tf.Tensor  # (G, K) int32, rows that each group reads
+    first: tf.Tensor  # the first input that any output needs
+    end: tf.Tensor  # the input behind the last one
+    inputs: tf.Tensor  # (G, K) int32, what each group reads, counted from `first`
     high: tf.Tensor  # (G, 16, K) float32, weights in multiples of 2^-15
     low: tf.Tensor  # (G, 16, K) float32, what is left of them, in units of 2^-15
     count: tf.Tensor  # how many outputs there are; the last group may hold more
@@ -50,32 +53,51 @@ def resize_and_cut(images, resized_size, offset, frame_size, interpolation):
         interpolation: one of `INTERPOLATIONS`, with antialiasing.
     """
     batch = images if images.shape.rank == 4 else images[None]
+    sizes = [tf.convert_to_tensor(pair, tf.int32) for pair in (resized_size, offset, frame_size)]
     # Resizing to the size a picture has changes nothing and costs more than decoding it.
     frames = tf.cond(
-        tf.reduce_all(tf.shape(batch)[1:3] == resized_size),
-        lambda: framing.cut(batch, offset, frame_size),
-        lambda: _resampled_frame(batch, resized_size, offset, frame_size, interpolation),
+        tf.reduce_all(tf.shape(batch)[1:3] == sizes[0]),
+        lambda: framing.cut(batch, *sizes[1:]),
+        lambda: _COMPILED[interpolation](batch, *sizes),
     )
     return frames if images.shape.rank == 4 else frames[0]
 
 
-@tf.function(reduce_retracing=True)
 def _resampled_frame(images, resized_size, offset, frame_size, interpolation):
-    shape = tf.shape(images)
-    batch, height, width = shape[0], shape[1], shape[2]
-    rows = _bands(height, resized_size[0], offset[0], frame_size[0], interpolation)
-    columns = _bands(width, resized_size[1], offset[1], frame_size[1], interpolation)
-    first_row = rows.inputs[0, 0]
-    images = images[:, first_row : rows.inputs[-1, -1] + 1]
-    rows = rows._replace(inputs=rows.inputs - first_row)
-    # Every transposition is one of a matrix: TensorFlow is slow with the others.
-    height = tf.shape(images)[1]
+    stored_size = tf.shape(images)[1:3]
+    rows = _bands(stored_size[0], resized_size[0], offset[0], frame_size[0], interpolation)
+    columns = _bands(stored_size[1], resized_size[1], offset[1], frame_size[1], interpolation)
+    images = images[:, rows.first : rows.end, columns.first : columns.end]
+    # Pillow 13 begins with the rows where that saves it work; older ones never do.
+    shrinks = stored_size - resized_size
+    rows_first = (shrinks[0] > 0) & (shrinks[0] > 2 * shrinks[1])
+    pixels = tf.cond(
+        rows_first,
+        lambda: _rows_then_columns(images, rows, columns),
+        lambda: _columns_then_rows(images, rows, columns),
+    )
+    batch, height, width = tf.shape(images)[0], frame_size[0], frame_size[1]
+    pixels = tf.transpose(tf.reshape(pixels, (height * width * 3, batch)))
+    return tf.reshape(pixels, (batch, height, width, 3))
+
+
+# Both orders give (H, W * 3 * B). Every transposition is one of a matrix: TensorFlow is slow with
+# the others.
+def _columns_then_rows(images, rows, columns):
+    batch, height, width, _ = tf.unstack(tf.shape(images))
     pixels = tf.transpose(tf.reshape(images, (batch * height, width * 3)))
     pixels = _weighted(tf.reshape(pixels, (width, 3 * batch * height)), columns)
-    pixels = tf.transpose(tf.reshape(pixels, (frame_size[1] * 3 * batch, height)))
-    pixels = _weighted(pixels, rows)
-    pixels = tf.transpose(tf.reshape(pixels, (frame_size[0] * frame_size[1] * 3, batch)))
-    return tf.reshape(pixels, (batch, frame_size[0], frame_size[1], 3))
+    pixels = tf.transpose(tf.reshape(pixels, (columns.count * 3 * batch, height)))
+    return _weighted(pixels, rows)
+
+
+def _rows_then_columns(images, rows, columns):
+    batch, height, width, _ = tf.unstack(tf.shape(images))
+    pixels = tf.transpose(tf.reshape(images, (batch, height * width * 3)))
+    pixels = _weighted(tf.reshape(pixels, (height, width * 3 * batch)), rows)
+    pixels = tf.reshape(tf.transpose(pixels), (width, 3 * batch * rows.count))
+    pixels = _weighted(pixels, columns)
+    return tf.transpose(tf.reshape(pixels, (columns.count * 3 * batch, rows.count)))
 
 
 def _weighted(pixels, bands):
@@ -115,7 +137,15 @@ def _bands(length, resized_length, start, count, interpolation):
     fixed = tf.floor(tf.abs(weights) * 2.0**_WEIGHT_BITS + 0.5) * tf.sign(weights)
     high = tf.round(fixed * 2.0**-_LOW_BITS)
     low = fixed * 2.0**-_LOW_BITS - high
-    return _Bands(inputs, tf.cast(high * _HIGH_UNIT, tf.float32), tf.cast(low, tf.float32), count)
+    begin = inputs[0, 0]
+    return _Bands(
+        first=begin,
+        end=inputs[-1, -1] + 1,
+        inputs=inputs - begin,
+        high=tf.cast(high * _HIGH_UNIT, tf.float32),
+        low=tf.cast(low, tf.float32),
+        count=count,
+    )
 
 
 def _kernel(distances, interpolation):
@@ -126,3 +156,16 @@ def _kernel(distances, interpolation):
     near = (1.5 * distances - 2.5) * distances * distances + 1.0
     far = (((distances - 5.0) * distances + 8.0) * distances - 4.0) * -0.5
     return tf.where(distances < 1.0, near, tf.where(distances < 2.0, far, 0.0))
+
+
+def _compiled(interpolation):
+    # One trace serves every size. Without it an eager call would cost a hundred small ones.
+    pair = tf.TensorSpec((2,), tf.int32)
+    return tf.function(
+        functools.partial(_resampled_frame, interpolation=interpolation),
+        input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8), pair, pair, pair],
+        autograph=False,
+    )
+
+
+_COMPILED = {interpolation: _compiled(interpolation) for interpolation in INTERPOLATIONS}

@@ -167,7 +167,8 @@ def test_config_makes_an_equal_converter():
 @pytest.mark.parametrize(
     "arguments",
     [{"image_size": 0}, {"image_size": (1, 2, 3)}, {"interpolation": "cubic"}, {"std": (1, 0, 1)},
-     {"mean": (0.5,)}, {"resize_mode": "pad"}],
+     {"mean": (0.5,)}, {"resize_mode": "stretch"}, {"resampler": "torch"},
+     {"fill_color": 256}],
 )  # fmt: skip
 def test_constructor_names_a_wrong_argument(arguments):
     with pytest.raises(InvalidInputError, match=next(iter(arguments))):
