@@ -23,6 +23,10 @@ class DecodingRules:
         bos_token_id: opens every row; never produced.
         vocabulary_size: ids from here on are never produced (a model's vocabulary may be padded
             beyond the tokenizer's). None allows the whole width of the logits.
+        open_clip_rules: decode as open_clip does: PAD and BOS are ids like any other and may be
+            produced. A sampler that writes token by token ends a row at PAD as at EOS, also where
+            that is the last token of its prompt, and closes a row that is still open with EOS at
+            the last position.
     """
 
     max_length: int
@@ -31,6 +35,7 @@ class DecodingRules:
     pad_token_id: int
     bos_token_id: int
     vocabulary_size: int | None = None
+    open_clip_rules: bool = False
 
     def start(self, prompt_token_ids, prompt_mask):
         """Widens a right-padded prompt to the full length.
@@ -53,14 +58,26 @@ class DecodingRules:
     def allow(self, logits, position):
         """Sets the logits (rows, V) of what may not stand at `position` to minus infinity."""
         vocabulary = np.arange(logits.shape[-1])
-        banned = (vocabulary == self.pad_token_id) | (vocabulary == self.bos_token_id)
+        banned = np.zeros_like(vocabulary, dtype=bool)
+        if not self.open_clip_rules:
+            banned |= (vocabulary == self.pad_token_id) | (vocabulary == self.bos_token_id)
         if self.vocabulary_size is not None:
             banned |= vocabulary >= self.vocabulary_size
+        waits = self.min_length > 1  # position 0 is always forced
+        if not waits and not banned.any():
+            return logits
         banned = ops.convert_to_tensor(banned)
-        if self.min_length > 1:  # position 0 is always forced
+        if waits:
             too_early = ops.logical_and(vocabulary == self.eos_token_id, position < self.min_length)
             banned = ops.logical_or(banned, too_early)
         return ops.where(banned, NEGATIVE_INFINITY, logits)
+
+    def is_end(self, token_ids):
+        """Whether each of `token_ids` ends the row it was produced in."""
+        ends = token_ids == self.eos_token_id
+        if self.open_clip_rules:
+            ends = ops.logical_or(ends, token_ids == self.pad_token_id)
+        return ends
 
     def write(self, token_ids, position, next_token_ids):
         """Puts `next_token_ids` (...) at `position` of `token_ids` (..., T)."""
@@ -69,16 +86,16 @@ class DecodingRules:
         return ops.where(here, ops.expand_dims(next_token_ids, -1), token_ids)
 
     def trim(self, token_ids, forced):
-        """Pads everything after the first EOS that was generated, `(rows, T)` both."""
+        """Pads everything after the first end that was generated, `(rows, T)` both."""
         ends = ops.cast(self._generated_ends(token_ids, forced), "int32")
         ends_before = ops.cumsum(ends, axis=-1) - ends
         return ops.where(ends_before > 0, self.pad_token_id, token_ids)
 
     def ended(self, token_ids, forced, position):
-        """Whether EOS was generated before `position`: (rows,) bool."""
+        """Whether the row's end was generated before `position`: (rows,) bool."""
         before = ops.arange(self.max_length) < position
         ends = ops.logical_and(self._generated_ends(token_ids, forced), before)
         return ops.any(ends, axis=-1)
 
     def _generated_ends(self, token_ids, forced):
-        return ops.logical_and(token_ids == self.eos_token_id, ops.logical_not(forced))
+        return ops.logical_and(self.is_end(token_ids), ops.logical_not(forced))

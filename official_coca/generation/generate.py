@@ -13,11 +13,13 @@ from official_coca.generation.beam_search import BeamSearch
 from official_coca.generation.captioner_cache import cached_positions
 from official_coca.generation.decoding_rules import DecodingRules
 from official_coca.generation.keras_hub_adapter import KERAS_HUB_NAMES, KerasHubSampler
+from official_coca.generation.open_clip_beam import OpenClipBeamSearch
 from official_coca.generation.sampling import GreedySampler, TopKSampler, TopPSampler
 
 _OWN_SAMPLERS = {
     "beam": BeamSearch,
     "greedy": GreedySampler,
+    "open_clip_beam": OpenClipBeamSearch,
     "top_k": TopKSampler,
     "top_p": TopPSampler,
 }
@@ -77,11 +79,14 @@ def generate(
     pad_token_id,
     bos_token_id,
     vocabulary_size=None,
+    open_clip_rules=False,
     seed=None,
+    return_scores=True,
 ):
     """Continues prompts with a captioner; works eagerly, in `tf.function`, under XLA and `jax.jit`.
 
-    PAD and BOS are never produced. A row ends with EOS or at `max_length` and is PAD from there on.
+    PAD and BOS are never produced, unless open_clip's rules are asked for. A row ends with EOS or
+    at `max_length` and is PAD from there on.
 
     Args:
         decode_step: `(token_ids (B * K, 1), cache, index) -> (logits (B * K, V), cache)`, the
@@ -99,13 +104,16 @@ def generate(
         pad_token_id: fills a row.
         bos_token_id: opens a row.
         vocabulary_size: ids from here on are never produced; None allows all.
+        open_clip_rules: decode as open_clip does; see `DecodingRules`.
         seed: scalar integer or tensor for samplers that draw. None takes `sampler.draw_seed()`,
             which a compiled function would freeze: pass it in there.
+        return_scores: False spares the work of scores where they are not a by-product.
 
     Returns: a dict of
         "token_ids": (B, T) int32, or (B, R, T) from a sampler that returns several sequences.
-        "scores": (B,) or (B, R) float32. The model's log-probability of the generated tokens, EOS
-            included; beam search divides it by its length penalty.
+        "scores": (B,) or (B, R) float32, unless `return_scores` is False. The model's
+            log-probability of the generated tokens, EOS included; beam search divides it by its
+            length penalty.
     """
     sampler = get_sampler(sampler)
     if pad_token_id == eos_token_id:
@@ -120,6 +128,7 @@ def generate(
         pad_token_id=pad_token_id,
         bos_token_id=bos_token_id,
         vocabulary_size=vocabulary_size,
+        open_clip_rules=open_clip_rules,
     )
     token_ids, scores = sampler.decode(
         decode_step,
@@ -128,8 +137,9 @@ def generate(
         ops.convert_to_tensor(prompt_mask),
         rules=rules,
         seed=sampler.draw_seed() if seed is None else seed,
+        return_scores=return_scores,
     )
-    return {"token_ids": token_ids, "scores": scores}
+    return {"token_ids": token_ids, "scores": scores} if return_scores else {"token_ids": token_ids}
 
 
 def _check_lengths(max_length, min_length, prompt_width, positions):

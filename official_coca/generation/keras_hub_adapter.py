@@ -58,10 +58,20 @@ class KerasHubSampler:
         own_seed = getattr(self.sampler, "seed", None)
         return draw_fresh_seed() if own_seed is None else own_seed
 
-    def decode(self, decode_step, cache, prompt_token_ids, prompt_mask, *, rules, seed=0):
+    def decode(
+        self,
+        decode_step,
+        cache,
+        prompt_token_ids,
+        prompt_mask,
+        *,
+        rules,
+        seed=0,
+        return_scores=True,
+    ):
         """Returns token ids (B, T) and scores (B,), or (B, K, T) and (B, K) when it returns beams.
 
-        The scores come from one more pass over the result.
+        The scores come from one more pass over the result; they are None where not asked for.
         """
         token_ids, forced = rules.start(prompt_token_ids, prompt_mask)
         # On JAX the sampler's seed variables must not be changed from within `jax.jit`.
@@ -74,15 +84,15 @@ class KerasHubSampler:
         rows_per_image = sequences.shape[1] if several else 1
         forced = ops.repeat(forced, rows_per_image, axis=0)
         sequences = rules.trim(ops.reshape(sequences, (-1, rules.max_length)), forced)
-        row_cache, shared = split_cache(cache)
-        cache = {**repeat_rows(row_cache, rows_per_image), **shared}
-        scores = score_sequences(decode_step, cache, sequences, forced, rules=rules)
-        if not several:
-            return sequences, scores
-        return (
-            ops.reshape(sequences, (-1, rows_per_image, rules.max_length)),
-            ops.reshape(scores, (-1, rows_per_image)),
-        )
+        scores = None
+        if return_scores:
+            row_cache, shared = split_cache(cache)
+            cache = {**repeat_rows(row_cache, rows_per_image), **shared}
+            scores = score_sequences(decode_step, cache, sequences, forced, rules=rules)
+        if several:
+            sequences = ops.reshape(sequences, (-1, rows_per_image, rules.max_length))
+            scores = None if scores is None else ops.reshape(scores, (-1, rows_per_image))
+        return sequences, scores
 
     def _sample(self, decode_step, cache, token_ids, forced, rules):
         """Runs the sampler from position 1 on: (B, T), or (B, K, T) when it returns its beams."""

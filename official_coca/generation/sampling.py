@@ -9,6 +9,12 @@ from keras import ops
 from official_coca.errors import InvalidInputError
 from official_coca.generation.captioner_cache import bind_step, split_cache
 from official_coca.generation.decoding_rules import NEGATIVE_INFINITY
+from official_coca.generation.places import gather_places
+from official_coca.generation.repetition import penalise_repetition, require_repetition_penalty
+from official_coca.generation.top_tokens import top_tokens
+
+# Top-p sorts the whole vocabulary only where this many tokens do not make up p.
+_LIKELY_WIDTH = 128
 
 
 class StatelessSeed(keras.random.SeedGenerator):
@@ -36,11 +42,12 @@ class TokenSampler:
     """
 
     seed = None
+    repetition_penalty = 1.0
 
     @property
     def signature(self):
         """Hashable; samplers with equal signatures may share one compiled function."""
-        return (type(self),)
+        return (type(self), self.repetition_penalty)
 
     def draw_seed(self):
         """The seed of one call: the sampler's own, or a fresh one from Keras' global generator.
@@ -53,51 +60,76 @@ class TokenSampler:
         """Chooses ids (B,) from logits (B, V); what may not be chosen is minus infinity."""
         raise NotImplementedError
 
-    def decode(self, decode_step, cache, prompt_token_ids, prompt_mask, *, rules, seed=0):
-        """Returns token ids (B, T) and the log-probability (B,) of what was generated."""
+    def select_under(self, rules, logits, step_seed):
+        """`select` for a sampler whose choice depends on the `DecodingRules`."""
+        return self.select(logits, step_seed)
+
+    def decode(
+        self,
+        decode_step,
+        cache,
+        prompt_token_ids,
+        prompt_mask,
+        *,
+        rules,
+        seed=0,
+        return_scores=True,
+    ):
+        """Returns token ids (B, T) and the log-probability (B,) of what was chosen, or None."""
         token_ids, forced = rules.start(prompt_token_ids, prompt_mask)
         row_cache, shared = split_cache(cache)
         step = bind_step(decode_step, shared)
 
-        def body(index, token_ids, row_cache, ended, scores):
+        def body(index, token_ids, row_cache, ended, *scores):
             logits, row_cache = step(token_ids[:, index], row_cache, index)
-            chosen = self.select(rules.allow(logits, index + 1), StatelessSeed(seed, index))
-            chosen = ops.cast(chosen, "int32")
             given = forced[:, index + 1]
+            if rules.open_clip_rules:  # also the end of a prompt can be a row's end
+                at_end = rules.is_end(token_ids[:, index])
+                ended = ops.logical_or(ended, ops.logical_and(at_end, ops.logical_not(given)))
+            chosen = self._choose(logits, token_ids, index, rules, seed)
             writes = ops.logical_not(ops.logical_or(given, ended))
-            scores += ops.where(writes, log_probability(logits, chosen), 0.0)
+            if return_scores:
+                scores = (scores[0] + ops.where(writes, log_probability(logits, chosen), 0.0),)
+            if rules.open_clip_rules:  # a cut row is closed; that was no choice and costs nothing
+                is_last = index + 1 == rules.max_length - 1
+                chosen = ops.where(is_last, rules.eos_token_id, chosen)
             following = ops.where(writes, chosen, rules.pad_token_id)
             following = ops.where(given, token_ids[:, index + 1], following)
-            ended = ops.logical_or(ended, ops.logical_and(writes, chosen == rules.eos_token_id))
-            return (
-                index + 1,
-                rules.write(token_ids, index + 1, following),
-                row_cache,
-                ended,
-                scores,
-            )
+            ended = ops.logical_or(ended, ops.logical_and(writes, rules.is_end(chosen)))
+            token_ids = rules.write(token_ids, index + 1, following)
+            return (index + 1, token_ids, row_cache, ended, *scores)
 
-        def goes_on(index, token_ids, row_cache, ended, scores):
+        def goes_on(index, token_ids, row_cache, ended, *scores):
             return ops.logical_and(
                 index < rules.max_length - 1, ops.logical_not(ops.all(ended))
             )
 
-        state = (
-            ops.convert_to_tensor(0, "int32"),
-            token_ids,
-            row_cache,
-            ops.zeros_like(forced[:, 0]),
-            ops.zeros_like(token_ids[:, 0], dtype="float32"),
-        )
-        _, token_ids, _, _, scores = ops.while_loop(goes_on, body, state)
-        return token_ids, scores
+        scores = (ops.zeros_like(token_ids[:, 0], dtype="float32"),) if return_scores else ()
+        first = ops.convert_to_tensor(0, "int32")
+        state = (first, token_ids, row_cache, ops.zeros_like(forced[:, 0]), *scores)
+        _, token_ids, _, _, *scores = ops.while_loop(goes_on, body, state)
+        return token_ids, scores[0] if return_scores else None
+
+    def _choose(self, logits, token_ids, index, rules, seed):
+        logits = penalise_repetition(logits, token_ids, index, self.repetition_penalty)
+        logits = rules.allow(logits, index + 1)
+        chosen = self.select_under(rules, logits, StatelessSeed(seed, index))
+        return ops.cast(chosen, "int32")
 
 
 class GreedySampler(TokenSampler):
-    """The likeliest token, every time."""
+    """The likeliest token, every time.
+
+    Args:
+        repetition_penalty: see `penalise_repetition`.
+    """
+
+    def __init__(self, repetition_penalty=1.0):
+        require_repetition_penalty(repetition_penalty)
+        self.repetition_penalty = repetition_penalty
 
     def select(self, logits, step_seed):
-        return ops.argmax(logits, axis=-1)
+        return top_tokens(logits, 1)[1][:, 0]
 
 
 class TopKSampler(TokenSampler):
@@ -107,22 +139,25 @@ class TopKSampler(TokenSampler):
         k: how many tokens stay.
         temperature: above 1 flattens the distribution, below 1 sharpens it.
         seed: integer, for the same draw at every call; None for a new one.
+        repetition_penalty: see `penalise_repetition`.
     """
 
-    def __init__(self, k=5, temperature=1.0, seed=None):
+    def __init__(self, k=5, temperature=1.0, seed=None, repetition_penalty=1.0):
         _require_count("k", k)
         _require_temperature(temperature)
         _require_seed(seed)
+        require_repetition_penalty(repetition_penalty)
         self.k = k
         self.temperature = temperature
         self.seed = seed
+        self.repetition_penalty = repetition_penalty
 
     @property
     def signature(self):
-        return (type(self), self.k, self.temperature)
+        return (*super().signature, self.k, self.temperature)
 
     def select(self, logits, step_seed):
-        values, token_ids = ops.top_k(logits, min(self.k, logits.shape[-1]))
+        values, token_ids = top_tokens(logits, min(self.k, logits.shape[-1]))
         return _draw(values / self.temperature, token_ids, step_seed)
 
 
@@ -131,37 +166,59 @@ class TopPSampler(TokenSampler):
 
     Args:
         p: probability of the set, in (0, 1].
-        temperature: applied before the set is formed.
-        k: look at the k likeliest tokens only, which spares sorting the vocabulary.
+        temperature: applied before the set is formed; under open_clip's rules after that.
+        k: look at the k likeliest tokens only.
         seed: integer, for the same draw at every call; None for a new one.
+        repetition_penalty: see `penalise_repetition`.
     """
 
-    def __init__(self, p=0.9, temperature=1.0, k=None, seed=None):
+    def __init__(self, p=0.9, temperature=1.0, k=None, seed=None, repetition_penalty=1.0):
         if not _is_number(p) or not 0 < p <= 1:
             raise InvalidInputError(f"p={p!r} of top-p sampling is not in (0, 1]; try 0.9")
         _require_temperature(temperature)
         if k is not None:
             _require_count("k", k)
         _require_seed(seed)
+        require_repetition_penalty(repetition_penalty)
         self.p = p
         self.temperature = temperature
         self.k = k
         self.seed = seed
+        self.repetition_penalty = repetition_penalty
 
     @property
     def signature(self):
-        return (type(self), self.p, self.temperature, self.k)
+        return (*super().signature, self.p, self.temperature, self.k)
 
     def select(self, logits, step_seed):
-        width = logits.shape[-1]
-        logits = logits / self.temperature
-        values, token_ids = ops.top_k(logits, width if self.k is None else min(self.k, width))
+        return self._draw_from_set(logits / self.temperature, 1.0, step_seed)
+
+    def select_under(self, rules, logits, step_seed):
+        if rules.open_clip_rules:
+            return self._draw_from_set(logits, self.temperature, step_seed)
+        return self.select(logits, step_seed)
+
+    def _draw_from_set(self, logits, temperature, step_seed):
+        """Forms the set from `logits` (B, V) and draws from it at `temperature`."""
         log_normalizer = ops.logsumexp(logits, axis=-1, keepdims=True)
-        probabilities = ops.exp(values - log_normalizer)
-        # A token stays while the likelier ones do not reach p yet: the first always stays.
-        likelier = ops.cumsum(probabilities, axis=-1) - probabilities
-        values = ops.where(likelier < self.p, values, NEGATIVE_INFINITY)
-        return _draw(values, token_ids, step_seed)
+        width = logits.shape[-1] if self.k is None else min(self.k, logits.shape[-1])
+
+        def draw(values, token_ids):
+            probabilities = ops.exp(values - log_normalizer)
+            # A token stays while the likelier ones do not reach p yet: the first always stays.
+            likelier = ops.cumsum(probabilities, axis=-1) - probabilities
+            values = ops.where(likelier < self.p, values, NEGATIVE_INFINITY)
+            return _draw(values / temperature, token_ids, step_seed)
+
+        if width <= _LIKELY_WIDTH:
+            return draw(*top_tokens(logits, width))
+        values, token_ids = top_tokens(logits, _LIKELY_WIDTH)
+        reached = ops.sum(ops.exp(values - log_normalizer), axis=-1) >= self.p
+        return ops.cond(
+            ops.all(reached),
+            lambda: draw(values, token_ids),
+            lambda: draw(*top_tokens(logits, width)),
+        )
 
 
 def draw_fresh_seed():
@@ -171,14 +228,14 @@ def draw_fresh_seed():
 
 def log_probability(logits, token_ids):
     """The model's own log-probability (B,) of `token_ids` (B,) under `logits` (B, V)."""
-    chosen = ops.take_along_axis(logits, ops.expand_dims(token_ids, -1), axis=-1)
+    chosen = gather_places(logits, ops.expand_dims(token_ids, -1))
     return ops.squeeze(chosen, -1) - ops.logsumexp(logits, axis=-1)
 
 
 def _draw(values, token_ids, step_seed):
     """One id (B,) from candidates (B, C) with unnormalised log-probabilities `values`."""
     place = keras.random.categorical(values, 1, dtype="int32", seed=step_seed)
-    return ops.squeeze(ops.take_along_axis(token_ids, place, axis=-1), -1)
+    return ops.squeeze(gather_places(token_ids, place), -1)
 
 
 def _is_number(value):

@@ -31,7 +31,9 @@ def score_sequences(decode_step, cache, token_ids, forced, *, rules):
         scores += ops.where(uncounted, 0.0, log_probability(logits, following))
         return index + 1, row_cache, scores
 
-    longest = ops.max(ops.sum(ops.cast(token_ids != rules.pad_token_id, "int32"), axis=1))
+    # The last token that is no PAD, anywhere: a prompt may hold the id of PAD as a word.
+    positions = ops.arange(token_ids.shape[1], dtype="int32")
+    longest = ops.max(ops.where(token_ids != rules.pad_token_id, positions, 0)) + 1
     state = (
         ops.convert_to_tensor(0, "int32"),
         row_cache,
