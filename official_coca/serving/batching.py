@@ -292,11 +292,16 @@ def _pad(array, count):
 def _to_request_error(error, signature):
     if isinstance(error, RequestError):
         return error
-    lines = str(getattr(error, "message", error)).strip().splitlines()
-    message = lines[0][:300] if lines else type(error).__name__
+    message = _last_line(str(getattr(error, "message", error))) or type(error).__name__
     if isinstance(error, _CLIENT_ERRORS):
         return RequestError(400, f"signature {signature.name} refused its inputs: {message}")
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return RequestError(429, "the model ran out of memory; send fewer rows", retry_after=1)
     _LOGGER.error("signature %s failed", signature.name, exc_info=error)
     return RequestError(500, f"signature {signature.name} failed: {message}")
+
+
+def _last_line(message):
+    """What TensorFlow has to say: the last line before the nodes that it lists in [[ ]]."""
+    lines = [line.strip() for line in message.splitlines()]
+    return next((line[:300] for line in reversed(lines) if line and line[:2] != "[["), "")

@@ -4,6 +4,7 @@ Every answer is JSON, errors as {"error": one line}, apart from the metrics.
 """
 
 import asyncio
+import concurrent.futures
 import dataclasses
 import json
 import logging
@@ -20,6 +21,9 @@ TIMEOUT_HEADER = "X-Request-Timeout"
 VERSION_HEADER = "X-Model-Version"
 _SELECTOR = "{selector:(?:/(?:versions|labels)/[^/:]+)?}"
 _VERSION = re.compile("[0-9]{1,19}")  # TF Serving's are 64 bits
+_ENCODINGS = ("identity", "gzip", "deflate")
+_LARGE_BODY = 2**18  # bytes of JSON that take some milliseconds to read or write
+_NUMBER_BYTES = 20  # of a float32 in JSON
 _CLIENT_GONE = 499  # counted as web servers count it: the client closed the connection
 _LOGGER = logging.getLogger(__name__)
 
@@ -56,6 +60,7 @@ class RestApp:
         self._queue = queue
         self._metrics = metrics
         self._limits = limits
+        self._json_thread = concurrent.futures.ThreadPoolExecutor(1, "json")
         self._requests = 0
         self._stopping = False
 
@@ -147,7 +152,9 @@ class RestApp:
         body = await self._read(request, deadline)
         version = self._versions.acquire(number, label)
         try:
-            predict = read_predict_request(body, version.signatures)
+            predict = await self._in_turn(
+                len(body), read_predict_request, body, version.signatures
+            )
             request["signature"] = predict.signature.name
             work = self._queue.submit(version, predict.signature, predict.inputs, deadline)
         except BaseException:
@@ -160,13 +167,24 @@ class RestApp:
                 outputs = await asyncio.wrap_future(work)
         except TimeoutError:
             raise RequestError(504, "the deadline passed before the model answered") from None
+        size = _NUMBER_BYTES * sum(output.size for output in outputs.values())
         return web.Response(
-            body=write_predict_response(outputs, predict.row_format),
+            body=await self._in_turn(size, write_predict_response, outputs, predict.row_format),
             content_type="application/json",
             headers={VERSION_HEADER: str(version.number)},
         )
 
+    async def _in_turn(self, size, function, *arguments):
+        """Calls a function: one of much JSON in a thread, one at a time, lest others wait for it."""
+        if size < _LARGE_BODY:
+            return function(*arguments)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._json_thread, function, *arguments)
+
     async def _read(self, request, deadline):
+        encoding = request.headers.get("Content-Encoding", "identity").lower()
+        if encoding not in _ENCODINGS:
+            raise RequestError(415, f"Content-Encoding must be one of {', '.join(_ENCODINGS)}")
         if (request.content_length or 0) > self._limits.max_request_bytes:
             raise web.HTTPRequestEntityTooLarge(self._limits.max_request_bytes)
         try:
@@ -174,6 +192,8 @@ class RestApp:
                 return await request.read()
         except TimeoutError:
             raise RequestError(408, "the body did not arrive before the deadline") from None
+        except web.RequestPayloadError:  # cut short, or not what its encoding says
+            raise RequestError(400, f"the body is not {encoding}, or is cut short") from None
 
     async def _health(self, request):
         return _json_response({"status": "alive"})
@@ -229,8 +249,6 @@ async def _answer_errors(request, handler):
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         message = f"{request.method} {request.path[:200]}: {error.reason}"
         return _json_response({"error": message}, error.status, headers)
-    except web.RequestPayloadError as error:  # cut short, or not what its encoding says
-        return _json_response({"error": f"the body cannot be read: {error}"}, 400)
     except Exception:
         _LOGGER.exception("%s %s failed", request.method, request.path[:200])
         return _json_response({"error": "internal error"}, 500)

@@ -8,6 +8,7 @@ Shapes: B rows of a request.
 
 import base64
 import dataclasses
+import gc
 import itertools
 import json
 import reprlib
@@ -19,6 +20,7 @@ from official_coca.serving.request_error import RequestError
 
 DEFAULT_SIGNATURE = "serving_default"
 _LARGEST_RANK = 32  # of an input whose signature leaves the rank open; NumPy allows 64
+_MOST_VALUES = 2_000_000  # of a body: 13 images of 224 x 224 as numbers; a second of reading
 
 
 @dataclasses.dataclass
@@ -86,8 +88,11 @@ def to_array(value, info, name):
 
 
 def _read_json(body):
+    values = body.count(b",") + 1
+    if values > _MOST_VALUES:
+        raise RequestError(400, f"the body has {values} values; at most {_MOST_VALUES} are read")
     try:
-        fields = json.loads(body.decode("utf-8"))
+        fields = _without_collections(json.loads, body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise RequestError(
             400, f"the body is not UTF-8 (byte {error.start}); send such strings as b64"
@@ -99,6 +104,17 @@ def _read_json(body):
     if not isinstance(fields, dict):
         raise RequestError(400, "the body must be a JSON object")
     return fields
+
+
+def _without_collections(function, argument):
+    """Spares millions of new lists the garbage collector, which made reading 10 times as long."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return function(argument)
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _find_signature(fields, signatures):

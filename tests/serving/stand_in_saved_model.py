@@ -90,7 +90,7 @@ class StandIn(tf.Module):
     def classify(self, image_bytes, labels, templates):
         """(B,), (K,), (P,) → probabilities (B, K), valid (B,)."""
         images, valid = self._image_embedding(image_bytes)
-        prompts = tf.strings.join([templates[None, :], labels[:, None]], " ")
+        prompts = templates[None, :] + labels[:, None]
         texts, _ = self._text_embedding(tf.reshape(prompts, [-1]))
         texts = tf.reshape(texts, [tf.size(labels), tf.size(templates), self._width])
         logits = images @ tf.transpose(tf.reduce_mean(texts, axis=1))
