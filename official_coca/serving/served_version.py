@@ -5,6 +5,7 @@ Shapes: B rows of a request.
 
 import gc
 import logging
+import math
 import pathlib
 
 import numpy as np
@@ -51,20 +52,34 @@ class ServedVersion:
 
 
 def check_files(directory, meta_graph):
-    """Raises `ValueError` where a file that the SavedModel refers to is missing or empty."""
+    """Raises `ValueError` where a file that the SavedModel refers to is missing or short."""
     for asset in meta_graph.asset_file_def:
         if not (directory / "assets" / asset.filename).is_file():
             raise ValueError(f"{directory} lacks assets/{asset.filename}")
     variables = directory / "variables"
-    if not meta_graph.graph_def.node and not meta_graph.HasField("object_graph_def"):
-        raise ValueError(f"{directory / 'saved_model.pb'} has no graph")
     if not variables.is_dir():
-        return  # a model may have none; one that has some fails to load
+        if any(node.HasField("variable") for node in meta_graph.object_graph_def.nodes):
+            raise ValueError(f"{directory} lacks variables/")
+        return
     shards = sorted(variables.glob("variables.data-?????-of-?????"))
     if not (variables / "variables.index").is_file() or not shards:
         raise ValueError(f"{variables} lacks variables.index or variables.data")
     if len(shards) != int(shards[0].name.rpartition("-")[2]):
         raise ValueError(f"{variables} has {len(shards)} of its data files: {shards[0].name} ...")
+    there = sum(shard.stat().st_size for shard in shards)
+    if there < (wanted := _variable_bytes(variables / "variables")):
+        raise ValueError(f"{variables} has {there} bytes of data of at least {wanted}")
+
+
+def _variable_bytes(prefix):
+    """Bytes of the numbers in a checkpoint, by its index; strings are not counted."""
+    reader = tf.train.load_checkpoint(str(prefix))
+    dtypes = reader.get_variable_to_dtype_map()
+    return sum(
+        math.prod(shape) * dtypes[name].size
+        for name, shape in reader.get_variable_to_shape_map().items()
+        if dtypes[name].is_numpy_compatible and dtypes[name] != tf.string
+    )
 
 
 def _warm_up(version, directory):

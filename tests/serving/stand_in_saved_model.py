@@ -10,7 +10,11 @@ Shapes: B images, T texts, K labels, P templates, C texts to score, E width of t
 """
 
 import argparse
+import atexit
+import functools
 import pathlib
+import shutil
+import tempfile
 
 import numpy as np
 import tensorflow as tf
@@ -162,6 +166,15 @@ def write_stand_in(directory, **options):
     signatures = {name: getattr(module, name) for name in names.split()}
     signatures["serving_default"] = module.encode_image
     tf.saved_model.save(module, str(directory), signatures=signatures)
+
+
+@functools.cache
+def stand_in_directory():
+    """A `pathlib.Path` with version 1 of the stand-in, written once a process; copy it to change."""
+    directory = pathlib.Path(tempfile.mkdtemp(prefix="stand_in_"))
+    atexit.register(shutil.rmtree, directory)
+    write_stand_in(directory / "1")
+    return directory
 
 
 def png(seed=0, side=24):
