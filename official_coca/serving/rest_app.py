@@ -24,6 +24,7 @@ _VERSION = re.compile("[0-9]{1,19}")  # TF Serving's are 64 bits
 _ENCODINGS = ("identity", "gzip", "deflate")
 _LARGE_BODY = 2**18  # bytes of JSON that take some milliseconds to read or write
 _NUMBER_BYTES = 20  # of a float32 in JSON
+_SIGNATURE = web.RequestKey("signature", str)
 _CLIENT_GONE = 499  # counted as web servers count it: the client closed the connection
 _LOGGER = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class RestApp:
             raise
         finally:
             seconds = time.monotonic() - started
-            self._metrics.count_request(request.get("signature", ""), status, seconds)
+            self._metrics.count_request(request.get(_SIGNATURE, ""), status, seconds)
 
     async def _answer(self, request, deadline):
         """Reads a predict request and answers with what the model makes of it."""
@@ -155,7 +156,7 @@ class RestApp:
             predict = await self._in_turn(
                 len(body), read_predict_request, body, version.signatures
             )
-            request["signature"] = predict.signature.name
+            request[_SIGNATURE] = predict.signature.name
             work = self._queue.submit(version, predict.signature, predict.inputs, deadline)
         except BaseException:
             self._versions.release(version)
@@ -238,6 +239,13 @@ class RestApp:
 
 @web.middleware
 async def _answer_errors(request, handler):
+    response = await _answer_or_error(request, handler)
+    if not request.content.is_eof():  # what is left of the body cannot be told from a request
+        response.force_close()
+    return response
+
+
+async def _answer_or_error(request, handler):
     try:
         return await handler(request)
     except RequestError as error:
