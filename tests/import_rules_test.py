@@ -22,8 +22,8 @@ FLOORS = {
         ("train", "evaluate", "cli", "commands", "tools", "training", "assembly", "program"), 5
     ),
 }
-# A program that lives in the folder of a lower floor.
-PROGRAMS = {"serving/export_saved_model.py"}
+# Programs that live in the folder of a lower floor.
+PROGRAMS = {"serving/export_saved_model.py", "serving/server.py"}
 # saving looks up the preprocessor's class by its registered name, when a preset has one.
 LATE_IMPORTS = {("saving", "preprocessing")}
 KERAS_ONLY = ("layers", "losses", "models", "generation")

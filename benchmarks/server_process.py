@@ -1,0 +1,78 @@
+"""A model server in a process of its own, for load tests."""
+
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+_LONGEST_START = 300.0  # seconds
+
+
+class ServerProcess:
+    """Starts the server on a free port and waits until it is ready.
+
+    Args:
+        model_dir: with the versions.
+        *flags: of the server.
+        port: 0 for a free one.
+
+    start_seconds: from the start of the process until it was ready.
+    """
+
+    def __init__(self, model_dir, *flags, port=0):
+        started = time.perf_counter()
+        command = ["-m", "official_coca.serving.server", f"--model_dir={model_dir}"]
+        self._process = subprocess.Popen(
+            [sys.executable, *command, f"--port={port}", *flags],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        line = self._process.stdout.readline()
+        if " on http://" not in line:
+            raise RuntimeError("the server did not start")
+        self.url = line.split(" on ")[1].strip()
+        self.port = int(self.url.rpartition(":")[2])
+        while not self._is_ready():
+            if time.perf_counter() - started > _LONGEST_START or self._process.poll() is not None:
+                raise RuntimeError("the server did not get ready")
+            time.sleep(0.02)
+        self.start_seconds = time.perf_counter() - started
+
+    @property
+    def predict_url(self):
+        return f"{self.url}/v1/models/coca:predict"
+
+    def memory(self):
+        """Resident bytes."""
+        status = pathlib.Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+    def stop(self):
+        """Ends it with SIGTERM; returns the exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(120)
+
+    def kill(self):
+        """Ends it with SIGKILL."""
+        self._process.kill()
+        self._process.wait(120)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._process.poll() is None:
+            self.kill()
+        self._process.stdout.close()
+
+    def _is_ready(self):
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=10) as answer:
+                return answer.status == 200
+        except (urllib.error.URLError, ConnectionError):
+            return False

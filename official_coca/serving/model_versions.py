@@ -1,0 +1,194 @@
+"""The versions under a model's directory: watched, loaded in the background, swapped, let go.
+
+The newest version that loads is served. A version directory is looked at once its files have not
+changed from one look to the next, so one that is being copied is left alone; one that is not whole
+is refused by `ServedVersion` and looked at again when its files change.
+"""
+
+import contextlib
+import logging
+import os
+import pathlib
+import threading
+import time
+
+from official_coca.serving.request_error import RequestError
+from official_coca.serving.served_version import ServedVersion
+
+NEWEST_LABEL = "latest"
+_SETTLED_SECONDS = 5.0  # files older than this are taken for whole at the first look
+_LOGGER = logging.getLogger(__name__)
+
+
+class ModelVersions:
+    """Holds the version that answers requests and replaces it when the directory changes.
+
+    Args:
+        directory: with one SavedModel in each directory whose name is a number.
+        poll_seconds: time between two looks at the directory.
+        load: makes a version of a number and a directory; `ServedVersion` by default.
+    """
+
+    def __init__(self, directory, poll_seconds=1.0, load=ServedVersion):
+        self._directory = pathlib.Path(directory)
+        self._poll_seconds = poll_seconds
+        self._load = load
+        self._lock = threading.Lock()
+        self._current = None
+        self._in_use = {}  # version: requests that hold it; the current one is always here
+        self._current_files = None
+        self._last_look = {}
+        self._refused = {}  # number: files that did not load
+        self._states = {}  # number: (state, error code, message), as TF Serving names them
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="versions", daemon=True)
+
+    def start(self):
+        """Starts to watch; the first version is served when it has loaded."""
+        self._thread.start()
+
+    def stop(self, seconds):
+        """Stops to watch; returns whether that ended in time, as a load may not."""
+        self._stopping.set()
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    @property
+    def current(self):
+        """The version that answers, or None."""
+        return self._current
+
+    def acquire(self, number=None, label=None):
+        """Returns the version that a request asks for; it stays loaded until it is released.
+
+        Raises:
+            RequestError: 404 for a version that is not served, 503 while none is.
+        """
+        with self._lock:
+            version = self._current
+            if version is None:
+                raise RequestError(503, "no version of the model is loaded yet", retry_after=1)
+            if number not in (None, version.number) or label not in (None, NEWEST_LABEL):
+                wanted = f"label {label!r}" if label else f"version {number}"
+                raise RequestError(
+                    404, f"{wanted} is not served; version {version.number} ({NEWEST_LABEL}) is"
+                )
+            self._in_use[version] += 1
+            return version
+
+    def release(self, version):
+        """Gives back what `acquire` returned."""
+        with self._lock:
+            self._in_use[version] -= 1
+
+    def states(self):
+        """{number: (state, error code, message)}, newest first."""
+        with self._lock:
+            return dict(sorted(self._states.items(), reverse=True))
+
+    def poll(self):
+        """Looks once: loads and swaps what is new, lets go what nobody uses any more."""
+        found = self._look()
+        with self._lock:
+            for number in set(self._states) - set(found):
+                if self._states[number][0] == "END":
+                    del self._states[number]
+        for number, files in sorted(found.items(), reverse=True):
+            served = self._current is not None and self._current.number == number
+            changed = not served or files != self._current_files
+            if changed and self._is_settled(number, files):
+                served = self._replace(number, *files) or served
+            if served:
+                break  # the versions below are older
+        self._last_look = found
+        self._let_go()
+
+    def _watch(self):
+        while not self._stopping.is_set():
+            try:
+                self.poll()
+            except Exception:  # the directory may vanish while it is read; keep what is served
+                _LOGGER.exception("could not look at %s", self._directory)
+            self._stopping.wait(self._poll_seconds)
+
+    def _look(self):
+        """{number: (directory, its files)}; without a saved_model.pb it is no version yet."""
+        found = {}
+        for entry in os.scandir(self._directory) if self._directory.is_dir() else ():
+            if _is_number(entry.name) and entry.is_dir():
+                files = _list_files(entry.path)
+                if any(path == "saved_model.pb" and size for path, size, _ in files):
+                    found[int(entry.name)] = (entry.path, files)
+        return found
+
+    def _is_settled(self, number, files):
+        if self._refused.get(number) == files:
+            return False
+        # The time of the last change of an inode cannot be set by whoever copies files.
+        newest = max(changed for _, _, changed in files[1]) / 1e9
+        return self._last_look.get(number) == files or time.time() - newest > _SETTLED_SECONDS
+
+    def _replace(self, number, directory, files):
+        """Loads a version and swaps it in; returns whether it is served now."""
+        self._set_state(number, "LOADING")
+        started = time.monotonic()
+        try:
+            version = self._load(number, directory)
+            if _list_files(directory) != files:
+                raise ValueError("its files changed while it was loaded")
+        except Exception as error:  # whatever TensorFlow makes of a broken file
+            self._refused[number] = (directory, files)
+            message = " ".join(str(error).split())[:500]
+            self._set_state(number, "END", "INVALID_ARGUMENT", message)
+            _LOGGER.warning("version %d is not served: %s", number, message)
+            return False
+        if self._stopping.is_set():
+            return False
+        with self._lock:
+            previous, self._current = self._current, version
+            self._in_use[version] = 0
+            self._states[number] = ("AVAILABLE", "OK", "")
+            if previous is not None and previous.number != number:
+                self._states[previous.number] = ("UNLOADING", "OK", "")
+        self._current_files = (directory, files)
+        self._refused.pop(number, None)
+        _LOGGER.info("version %d is served, loaded in %.1f s", number, time.monotonic() - started)
+        return True
+
+    def _let_go(self):
+        """Unloads the replaced versions that no request holds."""
+        with self._lock:
+            idle = [
+                version
+                for version, holders in self._in_use.items()
+                if version is not self._current and not holders
+            ]
+            for version in idle:
+                del self._in_use[version]
+                if version.number != self._current.number:
+                    self._states[version.number] = ("END", "OK", "")
+        for version in idle:
+            version.close()
+            _LOGGER.info("version %d is unloaded", version.number)
+
+    def _set_state(self, number, state, code="OK", message=""):
+        with self._lock:
+            if self._current is None or self._current.number != number:
+                self._states[number] = (state, code, message)
+
+
+def _is_number(name):
+    return name.isascii() and name.isdecimal()
+
+
+def _list_files(directory):
+    """((relative path, bytes, time of last change in nanoseconds), ...) of all files."""
+    files = []
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            path = os.path.join(folder, name)
+            with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
+                status = os.stat(path)
+                changed = status.st_ctime_ns
+                files.append((os.path.relpath(path, directory), status.st_size, changed))
+    return tuple(sorted(files))

@@ -1,0 +1,269 @@
+"""The web application of the model server: paths, limits, deadlines and errors.
+
+Every answer is JSON, errors as {"error": one line}, apart from the metrics.
+"""
+
+import asyncio
+import concurrent.futures
+import dataclasses
+import json
+import logging
+import math
+import re
+import time
+
+from aiohttp import web
+
+from official_coca.serving.request_error import RequestError
+from official_coca.serving.rest_protocol import read_predict_request, write_predict_response
+
+TIMEOUT_HEADER = "X-Request-Timeout"
+VERSION_HEADER = "X-Model-Version"
+_SELECTOR = "{selector:(?:/(?:versions|labels)/[^/:]+)?}"
+_VERSION = re.compile("[0-9]{1,19}")  # TF Serving's are 64 bits
+_ENCODINGS = ("identity", "gzip", "deflate")
+_LARGE_BODY = 2**18  # bytes of JSON that take some milliseconds to read or write
+_NUMBER_BYTES = 20  # of a float32 in JSON
+_SIGNATURE = web.RequestKey("signature", str)
+_CLIENT_GONE = 499  # counted as web servers count it: the client closed the connection
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class RequestLimits:
+    """What one client may ask for.
+
+    Args:
+        max_request_bytes: of a body, after decompression.
+        timeout_seconds: for a request from its headers to its answer; a client may ask for less.
+        max_requests: that are read, wait or run at the same time.
+    """
+
+    max_request_bytes: int
+    timeout_seconds: float
+    max_requests: int
+
+
+class RestApp:
+    """Answers TF Serving's REST paths, health checks and Prometheus.
+
+    Args:
+        model_name: in the paths.
+        versions: `ModelVersions`.
+        queue: `BatchQueue`.
+        metrics: `ServerMetrics`.
+        limits: `RequestLimits`.
+    """
+
+    def __init__(self, model_name, versions, queue, metrics, limits):
+        self._model_name = model_name
+        self._versions = versions
+        self._queue = queue
+        self._metrics = metrics
+        self._limits = limits
+        self._json_thread = concurrent.futures.ThreadPoolExecutor(1, "json")
+        self._requests = 0
+        self._stopping = False
+
+    def application(self):
+        """Returns the `aiohttp.web.Application`."""
+        application = web.Application(
+            middlewares=[_answer_errors], client_max_size=self._limits.max_request_bytes
+        )
+        model = "/v1/models/{model:[^/:]+}" + _SELECTOR
+        application.add_routes(
+            [
+                web.get(model, self._status),
+                web.get(model + "/metadata", self._metadata),
+                web.post(model + ":{verb}", self._predict),
+                web.get("/healthz", self._health),
+                web.get("/readyz", self._readiness),
+                web.get("/monitoring/prometheus/metrics", self._scrape),
+            ]
+        )
+        return application
+
+    def stop_accepting(self):
+        """Reports the server as not ready, so that a balancer sends no more."""
+        self._stopping = True
+
+    async def _status(self, request):
+        number, label = self._selected(request)
+        states = self._versions.states()
+        if label is not None:
+            version = self._versions.acquire(label=label)
+            number = version.number
+            self._versions.release(version)
+        if number is not None:
+            states = {number: states[number]} if number in states else {}
+        if not states:
+            wanted = "no version" if number is None else f"no version {number}"
+            raise RequestError(404, f"there is {wanted} of model {self._model_name}")
+        return _json_response({"model_version_status": [
+            {
+                "version": str(version),
+                "state": state,
+                "status": {"error_code": code, "error_message": message},
+            }
+            for version, (state, code, message) in states.items()
+        ]})  # fmt: skip
+
+    async def _metadata(self, request):
+        version = self._versions.acquire(*self._selected(request))
+        try:
+            signatures = {
+                name: signature.to_json() for name, signature in version.signatures.items()
+            }
+        finally:
+            self._versions.release(version)
+        return _json_response({
+            "model_spec": {
+                "name": self._model_name,
+                "signature_name": "",
+                "version": str(version.number),
+            },
+            "metadata": {"signature_def": {"signature_def": signatures}},
+        })  # fmt: skip
+
+    async def _predict(self, request):
+        started, status = time.monotonic(), _CLIENT_GONE
+        try:
+            if self._requests >= self._limits.max_requests:
+                raise RequestError(429, f"{self._requests} requests are waiting", retry_after=1)
+            self._requests += 1
+            try:
+                response = await self._answer(request, started + self._timeout(request))
+            finally:
+                self._requests -= 1
+            status = response.status
+            return response
+        except Exception as error:
+            status = getattr(error, "status", 500)
+            raise
+        finally:
+            seconds = time.monotonic() - started
+            self._metrics.count_request(request.get(_SIGNATURE, ""), status, seconds)
+
+    async def _answer(self, request, deadline):
+        """Reads a predict request and answers with what the model makes of it."""
+        number, label = self._selected(request)
+        verb = request.match_info["verb"]
+        if verb != "predict":
+            raise RequestError(400, f"this server answers :predict, not :{verb}")
+        body = await self._read(request, deadline)
+        version = self._versions.acquire(number, label)
+        try:
+            predict = await self._in_turn(
+                len(body), read_predict_request, body, version.signatures
+            )
+            request[_SIGNATURE] = predict.signature.name
+            work = self._queue.submit(version, predict.signature, predict.inputs, deadline)
+        except BaseException:
+            self._versions.release(version)
+            raise
+        # The version stays loaded while its work runs, even where the client has gone.
+        work.add_done_callback(lambda _: self._versions.release(version))
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                outputs = await asyncio.wrap_future(work)
+        except TimeoutError:
+            raise RequestError(504, "the deadline passed before the model answered") from None
+        size = _NUMBER_BYTES * sum(output.size for output in outputs.values())
+        return web.Response(
+            body=await self._in_turn(size, write_predict_response, outputs, predict.row_format),
+            content_type="application/json",
+            headers={VERSION_HEADER: str(version.number)},
+        )
+
+    async def _in_turn(self, size, function, *arguments):
+        """Calls a function: one of much JSON in a thread, one at a time, lest others wait for it."""
+        if size < _LARGE_BODY:
+            return function(*arguments)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._json_thread, function, *arguments)
+
+    async def _read(self, request, deadline):
+        encoding = request.headers.get("Content-Encoding", "identity").lower()
+        if encoding not in _ENCODINGS:
+            raise RequestError(415, f"Content-Encoding must be one of {', '.join(_ENCODINGS)}")
+        if (request.content_length or 0) > self._limits.max_request_bytes:
+            raise web.HTTPRequestEntityTooLarge(self._limits.max_request_bytes)
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await request.read()
+        except TimeoutError:
+            raise RequestError(408, "the body did not arrive before the deadline") from None
+        except web.RequestPayloadError:  # cut short, or not what its encoding says
+            raise RequestError(400, f"the body is not {encoding}, or is cut short") from None
+
+    async def _health(self, request):
+        return _json_response({"status": "alive"})
+
+    async def _readiness(self, request):
+        if self._stopping:
+            raise RequestError(503, "the server is shutting down")
+        if self._versions.current is None:
+            raise RequestError(503, "no version of the model is loaded yet", retry_after=1)
+        return _json_response({"status": "ready", "version": str(self._versions.current.number)})
+
+    async def _scrape(self, request):
+        body, content_type = self._metrics.write()
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    def _selected(self, request):
+        """Returns the version's number and the label that a path names, None for what it leaves."""
+        model = request.match_info["model"]
+        if model != self._model_name:
+            raise RequestError(404, f"there is no model {model!r}; this is {self._model_name!r}")
+        _, kind, value = ("//" + request.match_info["selector"]).rsplit("/", 2)
+        if kind == "labels":
+            return None, value
+        if not kind:
+            return None, None
+        if not _VERSION.fullmatch(value):
+            raise RequestError(400, f"version {value[:40]!r} is not a number")
+        return int(value), None
+
+    def _timeout(self, request):
+        value = request.headers.get(TIMEOUT_HEADER)
+        if value is None:
+            return self._limits.timeout_seconds
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            raise RequestError(400, f"{TIMEOUT_HEADER} must be seconds above 0, got {value!r}")
+        return min(seconds, self._limits.timeout_seconds)
+
+
+@web.middleware
+async def _answer_errors(request, handler):
+    response = await _answer_or_error(request, handler)
+    if not request.content.is_eof():  # what is left of the body cannot be told from a request
+        response.force_close()
+    return response
+
+
+async def _answer_or_error(request, handler):
+    try:
+        return await handler(request)
+    except RequestError as error:
+        return _json_response({"error": str(error)}, error.status, error.headers)
+    except web.HTTPRequestEntityTooLarge as error:
+        message = f"the body is larger than {request.client_max_size} bytes"
+        return _json_response({"error": message}, error.status)
+    except web.HTTPException as error:  # no such path, wrong method
+        headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+        message = f"{request.method} {request.path[:200]}: {error.reason}"
+        return _json_response({"error": message}, error.status, headers)
+    except Exception:
+        _LOGGER.exception("%s %s failed", request.method, request.path[:200])
+        return _json_response({"error": "internal error"}, 500)
+
+
+def _json_response(fields, status=200, headers=None):
+    body = json.dumps(fields, indent=1).encode()
+    return web.Response(
+        body=body, status=status, content_type="application/json", headers=headers
+    )

@@ -1,0 +1,117 @@
+"""Serves the SavedModels of a directory over TF Serving's REST protocol.
+
+    python -m official_coca.serving.server --model_dir=runs/saved_model [--model_name=coca] \\
+        [--host=127.0.0.1] [--port=8501] [--max_batch_size=32] [--batch_timeout_micros=2000]
+
+The directory has one SavedModel in each directory whose name is a number; the newest is served, and
+a newer one replaces it when it is there. Any SavedModel will do. There is no authentication: the
+server binds to this machine alone unless --host says otherwise. SIGTERM and SIGINT end it when what
+it has taken is answered. --port=0 takes a free port and prints it.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+
+from official_coca.program import ArgumentParser, run_program  # first: it quietens TensorFlow
+from official_coca.errors import InvalidInputError
+from official_coca.serving.server_flags import add_server_flags, batching_options
+
+_LAST_CALLS = 1.0  # seconds for threads whose work nobody waits for any more
+_LONGEST_LINGERING = 2.0  # seconds that the rest of a refused body is read and thrown away
+
+
+def main(arguments):
+    parser = ArgumentParser(prog="python -m official_coca.serving.server", description=__doc__)
+    add_server_flags(parser)
+    flags = parser.parse_args(arguments)
+    options = batching_options(flags)
+    _check_directory(flags.model_dir)
+    listener = _listen(flags.host, flags.port)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until there is something to finish
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    return _run(flags, options, listener)
+
+
+def _run(flags, options, listener):
+    from official_coca.serving.batching import BatchQueue
+    from official_coca.serving.model_versions import ModelVersions
+    from official_coca.serving.rest_app import RequestLimits, RestApp
+    from official_coca.serving.server_metrics import ServerMetrics
+
+    metrics = ServerMetrics()
+    queue = BatchQueue(options, metrics)
+    versions = ModelVersions(flags.model_dir, flags.file_system_poll_wait_seconds)
+    metrics.watch(lambda: queue.depth, lambda: versions.current.number if versions.current else -1)
+    limits = RequestLimits(
+        max_request_bytes=flags.max_request_bytes,
+        timeout_seconds=flags.request_timeout_seconds,
+        max_requests=flags.max_queued_requests + flags.num_batch_threads * flags.max_batch_size,
+    )
+    versions.start()
+    asyncio.run(_serve(RestApp(flags.model_name, versions, queue, metrics, limits), listener, flags))
+    ended = queue.close(_LAST_CALLS) and versions.stop(_LAST_CALLS)
+    logging.info("stopped")
+    if not ended:  # a model that is being loaded or run cannot be interrupted in another way
+        sys.stdout.flush()
+        logging.shutdown()
+        os._exit(0)
+    return 0
+
+
+async def _serve(app, listener, flags):
+    """Answers until a signal comes, then until what was taken is answered."""
+    from aiohttp import web
+
+    for name in ("aiohttp.access", "aiohttp.server"):  # what clients do is counted, not logged
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    runner = web.AppRunner(
+        app.application(),
+        handler_cancellation=True,
+        shutdown_timeout=flags.shutdown_grace_seconds,
+        lingering_time=_LONGEST_LINGERING,
+    )
+    await runner.setup()
+    await web.SockSite(runner, listener).start()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    host, port = listener.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
+    print(f"serving {flags.model_name} on http://{host}:{port}", flush=True)
+    await stop.wait()
+    app.stop_accepting()
+    await runner.cleanup()
+
+
+def _listen(host, port):
+    """Returns a bound socket, so that a port in use is known before TensorFlow starts."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise InvalidInputError(
+            f"cannot listen on --host={host} --port={port}: {error.strerror}"
+        ) from error
+    return listener
+
+
+def _check_directory(directory):
+    if not directory.is_dir():
+        raise InvalidInputError(f"--model_dir={directory} is not a directory")
+    if (directory / "saved_model.pb").exists():
+        raise InvalidInputError(
+            f"--model_dir={directory} is a SavedModel itself; give the directory above it, and "
+            "name this one with a number"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(run_program(main))

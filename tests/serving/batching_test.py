@@ -1,0 +1,224 @@
+"""Requests are merged where they may be, and one never harms another."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from official_coca.serving.batching import BatchQueue
+from official_coca.serving.batching_options import BatchingOptions
+from official_coca.serving.request_error import RequestError
+from official_coca.serving.server_metrics import ServerMetrics
+from official_coca.serving.signature import Signature
+
+POISON = -1.0
+
+
+class Version:
+    """Doubles `x`; says what it was called with; waits while it is held back."""
+
+    def __init__(self):
+        self.calls = []
+        self.may_run = threading.Event()
+        self.may_run.set()
+        self.entered = threading.Event()
+
+    def run(self, signature_name, inputs):
+        self.entered.set()
+        assert self.may_run.wait(20)
+        self.calls.append({name: array.tolist() for name, array in inputs.items()})
+        if POISON in inputs.get("x", ()):
+            raise tf.errors.InvalidArgumentError(None, None, "poison\n\t [[{{node x}}]]")
+        if signature_name == "broken":
+            raise RuntimeError("broken")
+        if signature_name == "total":
+            return {"total": np.array(len(inputs["x"]))}
+        return {"y": inputs["x"] * 2}
+
+
+@pytest.fixture
+def version():
+    return Version()
+
+
+@pytest.fixture
+def make_queue():
+    queues = []
+
+    def make(**options):
+        options = {"num_batch_threads": 1, "batch_timeout_micros": 20_000, **options}
+        queues.append(BatchQueue(BatchingOptions(**options), ServerMetrics()))
+        return queues[-1]
+
+    yield make
+    for queue in queues:
+        queue.close(5)
+
+
+def _submit(queue, version, values, name="double", seconds=20.0, **others):
+    inputs = {"x": np.array(values, "float32")}
+    inputs |= {key: np.array(value, dtype=object) for key, value in others.items()}
+    signature = Signature(name, {}, {}, {}, None)
+    return queue.submit(version, signature, inputs, time.monotonic() + seconds)
+
+
+def _hold(queue, version):
+    """Keeps the one thread busy; returns the future of the request that does."""
+    version.may_run.clear()
+    future = _submit(queue, version, [100], "score")
+    assert version.entered.wait(5)
+    return future
+
+
+def test_requests_are_merged_and_each_gets_its_own_rows(version, make_queue):
+    queue = make_queue()
+    futures = [_submit(queue, version, values) for values in ([1, 2], [3], [4, 5, 6])]
+    results = [future.result(5)["y"].tolist() for future in futures]
+    assert results == [[2, 4], [6], [8, 10, 12]]
+    assert version.calls == [{"x": [1, 2, 3, 4, 5, 6]}]
+
+
+def test_batch_is_run_once_it_is_full(version, make_queue):
+    queue = make_queue(max_batch_size=2, batch_timeout_micros=60_000_000)
+    futures = [_submit(queue, version, [value]) for value in (1, 2)]
+    assert [future.result(5)["y"].tolist() for future in futures] == [[2], [4]]
+
+
+def test_batch_never_exceeds_its_size(version, make_queue):
+    queue = make_queue(max_batch_size=4)
+    held = _hold(queue, version)
+    futures = [_submit(queue, version, [value] * 3) for value in (1, 2, 3)]
+    version.may_run.set()
+    held.result(5)
+    assert [future.result(5)["y"].tolist() for future in futures] == [[2] * 3, [4] * 3, [6] * 3]
+    assert [len(call["x"]) for call in version.calls] == [1, 3, 3, 3]
+
+
+def test_large_request_is_run_in_pieces(version, make_queue):
+    values = list(range(10))
+    assert _submit(make_queue(max_batch_size=4), version, values).result(5)["y"].tolist() == [
+        2 * value for value in values
+    ]
+    assert [len(call["x"]) for call in version.calls] == [4, 4, 2]
+
+
+def test_batch_is_padded_to_an_allowed_size_with_rows_of_its_own(version, make_queue):
+    queue = make_queue(max_batch_size=8, allowed_batch_sizes=(1, 4, 8))
+    assert _submit(queue, version, [1, 2, 3]).result(5)["y"].tolist() == [2, 4, 6]
+    assert version.calls == [{"x": [1, 2, 3, 3]}]
+
+
+def test_different_shapes_signatures_and_versions_are_not_merged(version, make_queue):
+    queue, other = make_queue(), Version()
+    futures = [
+        _submit(queue, version, [1]),
+        _submit(queue, version, [[1, 2]]),
+        _submit(queue, version, [1], "another"),
+        _submit(queue, other, [1]),
+    ]
+    for future in futures:
+        future.result(5)
+    assert len(version.calls) == 3 and len(other.calls) == 1
+
+
+def test_classify_is_merged_among_equal_labels_only(version, make_queue):
+    queue = make_queue()
+    futures = [
+        _submit(queue, version, [value], "classify", labels=labels, templates=[b"{}"])
+        for value, labels in ((1, [b"a", b"b"]), (2, [b"a", b"b"]), (3, [b"a", b"c"]))
+    ]
+    assert [future.result(5)["y"].tolist() for future in futures] == [[2], [4], [6]]
+    calls = sorted((call["x"], call["labels"]) for call in version.calls)
+    assert calls == [([1, 2], [b"a", b"b"]), ([3], [b"a", b"c"])]
+
+
+def test_score_runs_alone(version, make_queue):
+    queue = make_queue()
+    futures = [_submit(queue, version, [1], "score", text=[b"a"]) for _ in range(2)]
+    for future in futures:
+        future.result(5)
+    assert len(version.calls) == 2
+
+
+def test_too_many_combinations_are_refused(version, make_queue):
+    queue = make_queue(max_combinations=5)
+    for name, others in (
+        ("classify", {"labels": [b""] * 3, "templates": [b""] * 2}),
+        ("score", {"text": [b""] * 6}),
+    ):
+        with pytest.raises(RequestError, match="6 combinations") as raised:
+            _submit(queue, version, [1], name, **others)
+        assert raised.value.status == 400
+
+
+def test_only_the_request_at_fault_fails(version, make_queue):
+    queue = make_queue()
+    futures = [_submit(queue, version, values) for values in ([1], [2, POISON], [3])]
+    assert futures[0].result(5)["y"].tolist() == [2]
+    assert futures[2].result(5)["y"].tolist() == [6]
+    with pytest.raises(RequestError, match="refused its inputs: poison$") as raised:
+        futures[1].result(5)
+    assert raised.value.status == 400
+
+
+def test_fault_of_the_model_is_500_and_the_thread_goes_on(version, make_queue):
+    queue = make_queue()
+    with pytest.raises(RequestError) as raised:
+        _submit(queue, version, [1], "broken").result(5)
+    assert raised.value.status == 500
+    assert _submit(queue, version, [1]).result(5)["y"].tolist() == [2]
+
+
+def test_signature_whose_outputs_are_not_rows_is_not_merged(version, make_queue):
+    queue = make_queue()
+    futures = [_submit(queue, version, [1] * size, "total") for size in (2, 3)]
+    assert [int(future.result(5)["total"]) for future in futures] == [2, 3]
+    version.calls.clear()
+    assert int(_submit(queue, version, [1] * 4, "total").result(5)["total"]) == 4
+    assert len(version.calls) == 1
+
+
+def test_rows_that_differ_between_inputs_are_left_to_the_model(version, make_queue):
+    queue = make_queue()
+    assert _submit(queue, version, [1, 2], prompt=[b"a"]).result(5)["y"].tolist() == [2, 4]
+
+
+def test_full_queue_refuses_with_429(version, make_queue):
+    queue = make_queue(max_queued_requests=2)
+    held = _hold(queue, version)
+    futures = [_submit(queue, version, [value]) for value in (1, 2)]
+    with pytest.raises(RequestError) as raised:
+        _submit(queue, version, [3])
+    assert raised.value.status == 429 and raised.value.headers == {"Retry-After": "1"}
+    assert queue.depth == 2
+    version.may_run.set()
+    for future in (held, *futures):
+        future.result(5)
+    assert _submit(queue, version, [3]).result(5)["y"].tolist() == [6]
+
+
+def test_expired_and_cancelled_requests_are_not_run_and_leave_room(version, make_queue):
+    queue = make_queue(max_queued_requests=2)
+    held = _hold(queue, version)
+    expired, cancelled = _submit(queue, version, [1], seconds=0.01), _submit(queue, version, [2])
+    assert cancelled.cancel()
+    time.sleep(0.05)
+    kept = _submit(queue, version, [3])
+    version.may_run.set()
+    held.result(5)
+    assert kept.result(5)["y"].tolist() == [6]
+    with pytest.raises(RequestError) as raised:
+        expired.result(5)
+    assert raised.value.status == 504
+    assert version.calls[1:] == [{"x": [3]}] and queue.depth == 0
+
+
+def test_close_runs_what_waits_and_refuses_more(version, make_queue):
+    queue = make_queue(batch_timeout_micros=60_000_000)
+    future = _submit(queue, version, [1])
+    assert queue.close(5)
+    assert future.result(0)["y"].tolist() == [2]
+    with pytest.raises(RequestError, match="shutting down"):
+        _submit(queue, version, [1])

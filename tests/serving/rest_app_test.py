@@ -1,0 +1,210 @@
+"""Limits, deadlines and health of the web application, over a model that waits when told to."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from aiohttp.test_utils import TestClient, TestServer
+
+from official_coca.serving.batching import BatchQueue
+from official_coca.serving.batching_options import BatchingOptions
+from official_coca.serving.model_versions import ModelVersions
+from official_coca.serving.rest_app import RequestLimits, RestApp
+from official_coca.serving.server_metrics import ServerMetrics
+from official_coca.serving.signature import Signature, TensorInfo
+
+PREDICT = "/v1/models/coca:predict"
+MOST_BYTES = 2**16
+VALUES = TensorInfo(tf.float32, (None,))
+
+
+class Version:
+    def __init__(self, number, directory):
+        self.number = number
+        self.signatures = {"serving_default": Signature("serving_default", {"x": VALUES}, {}, {}, None)}
+        self.may_run = threading.Event()
+        self.may_run.set()
+
+    def run(self, signature_name, inputs):
+        assert self.may_run.wait(20)
+        return {"y": inputs["x"] * np.float32(2)}
+
+    def close(self):
+        pass
+
+
+@contextlib.asynccontextmanager
+async def _client(directory, loaded=True, **options):
+    versions = ModelVersions(directory, load=Version)
+    if loaded:
+        (directory / "1").mkdir(exist_ok=True)
+        (directory / "1" / "saved_model.pb").write_text("x")
+        versions.poll()
+        versions.poll()
+    metrics = ServerMetrics()
+    queue = BatchQueue(BatchingOptions(num_batch_threads=1, **options), metrics)
+    limits = RequestLimits(max_request_bytes=MOST_BYTES, timeout_seconds=10.0, max_requests=4)
+    app = RestApp("coca", versions, queue, metrics, limits)
+    async with TestClient(TestServer(app.application())) as client:
+        client.rest_app, client.version = app, versions.current
+        yield client
+    if versions.current is not None:
+        versions.current.may_run.set()
+    queue.close(5)
+
+
+def _run(coroutine_function, directory, **options):
+    async def run():
+        async with _client(directory, **options) as client:
+            await coroutine_function(client)
+
+    asyncio.run(run())
+
+
+async def _post(client, fields=None, path=PREDICT, **options):
+    body = fields if isinstance(fields, bytes) else json.dumps(fields or {"instances": [1.5]})
+    async with client.post(path, data=body, **options) as response:
+        return response.status, json.loads(await response.text()), response.headers
+
+
+def test_prediction_names_the_version_that_answered(tmp_path):
+    async def check(client):
+        status, answer, headers = await _post(client)
+        assert (status, answer, headers["X-Model-Version"]) == (200, {"predictions": [3.0]}, "1")
+
+    _run(check, tmp_path)
+
+
+def test_server_without_a_version_lives_and_is_not_ready(tmp_path):
+    async def check(client):
+        assert (await client.get("/healthz")).status == 200
+        assert (await client.get("/readyz")).status == 503
+        assert (await client.get("/v1/models/coca")).status == 404
+        status, answer, headers = await _post(client)
+        assert status == 503 and headers["Retry-After"] == "1"
+
+    _run(check, tmp_path, loaded=False)
+
+
+def test_readiness_ends_with_the_shutdown(tmp_path):
+    async def check(client):
+        assert (await client.get("/readyz")).status == 200
+        client.rest_app.stop_accepting()
+        assert (await client.get("/readyz")).status == 503
+
+    _run(check, tmp_path)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_large_body_is_refused(tmp_path, chunked):
+    async def check(client):
+        async def pieces():
+            for _ in range(16):
+                yield b" " * 2**14
+
+        body = pieces() if chunked else b" " * (MOST_BYTES + 1)
+        async with client.post(PREDICT, data=body) as response:
+            assert response.status == 413
+            assert str(MOST_BYTES) in (await response.json())["error"]
+
+    _run(check, tmp_path)
+
+
+def test_compressed_bodies_are_read_within_the_limit(tmp_path):
+    async def check(client):
+        headers = {"Content-Encoding": "gzip"}
+        body = gzip.compress(b'{"instances": [2]}')
+        assert (await _post(client, body, headers=headers))[:2] == (200, {"predictions": [4.0]})
+        assert (await _post(client, gzip.compress(b" " * 2**24), headers=headers))[0] == 413
+        assert (await _post(client, b"no gzip", headers=headers))[0] == 400
+        assert (await _post(client, body, headers={"Content-Encoding": "x"}))[0] == 415
+
+    _run(check, tmp_path)
+
+
+def test_request_past_its_deadline_gets_504(tmp_path):
+    async def check(client):
+        client.version.may_run.clear()
+        status, answer, _ = await _post(client, headers={"X-Request-Timeout": "0.05"})
+        assert status == 504 and "deadline" in answer["error"]
+
+    _run(check, tmp_path)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon"])
+def test_deadline_must_be_a_time(tmp_path, value):
+    async def check(client):
+        status, answer, _ = await _post(client, headers={"X-Request-Timeout": value})
+        assert status == 400 and "X-Request-Timeout" in answer["error"]
+
+    _run(check, tmp_path)
+
+
+def test_body_that_does_not_arrive_gets_408(tmp_path):
+    async def check(client):
+        async def pieces():
+            yield b"{"
+            await asyncio.sleep(1)
+
+        headers = {"X-Request-Timeout": "0.05"}
+        async with client.post(PREDICT, data=pieces(), headers=headers) as response:
+            assert response.status == 408
+
+    _run(check, tmp_path)
+
+
+def test_requests_beyond_the_limits_get_429(tmp_path):
+    async def check(client):
+        client.version.may_run.clear()
+        sent = [asyncio.create_task(_post(client)) for _ in range(8)]
+        while sum(task.done() for task in sent) < 4:
+            await asyncio.sleep(0.01)
+        assert (await client.get("/healthz")).status == 200
+        client.version.may_run.set()
+        answers = await asyncio.gather(*sent)
+        assert sorted(status for status, _, _ in answers) == [200] * 4 + [429] * 4
+        assert {headers.get("Retry-After") for status, _, headers in answers if status == 429} == {"1"}
+
+    _run(check, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path, status, message",
+    [
+        ("/v1/models/other:predict", 404, "no model 'other'"),
+        ("/v1/models/coca/versions/2:predict", 404, "version 2 is not served"),
+        ("/v1/models/coca/versions/x:predict", 400, "not a number"),
+        ("/v1/models/coca/labels/stable:predict", 404, "label 'stable'"),
+        ("/v1/models/coca:classify", 400, "answers :predict"),
+        ("/v1/models/coca:regress", 400, "answers :predict"),
+        ("/v1/models/coca/versions/1:predict", 200, None),
+        ("/v1/models/coca/labels/latest:predict", 200, None),
+        ("/v1/models/coca", 405, "Method Not Allowed"),
+        ("/v2/models/coca:predict", 404, "Not Found"),
+    ],
+)
+def test_paths(tmp_path, path, status, message):
+    async def check(client):
+        answered, answer, _ = await _post(client, path=path)
+        assert answered == status
+        assert message is None or message in answer["error"]
+
+    _run(check, tmp_path)
+
+
+def test_metrics_count_requests_by_known_signatures_only(tmp_path):
+    async def check(client):
+        await _post(client)
+        await _post(client, {"signature_name": "made up", "instances": [1]})
+        text = await (await client.get("/monitoring/prometheus/metrics")).text()
+        counted = 'coca_server_requests_total{code="200",signature="serving_default"} 1.0'
+        assert counted in text and "made up" not in text
+        assert 'coca_server_requests_total{code="400",signature=""} 1.0' in text
+        assert "process_resident_memory_bytes" in text
+
+    _run(check, tmp_path)
