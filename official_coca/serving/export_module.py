@@ -4,7 +4,6 @@ Shapes: B rows of a batch, E embedding width, K labels, M templates, C texts, L 
 pixels of the model, T tokens of a caption.
 """
 
-import keras
 import tensorflow as tf
 
 from official_coca.errors import InvalidInputError
@@ -33,6 +32,7 @@ class ExportModule(tf.Module):
         max_image_pixels: larger pictures are bad rows.
         merge_rows: one pass over the whole batch instead of row after row: what accelerators
             want, and large captioners. A row's last bits then depend on the size of the batch.
+        signatures: names of those to offer; None for all that the model is capable of.
         **sampler_options: of a sampler given by name, as `num_beams=5`.
 
     Raises:
@@ -49,29 +49,36 @@ class ExportModule(tf.Module):
         max_caption_length=None,
         max_image_pixels=MAX_PIXELS,
         merge_rows=False,
+        signatures=None,
         **sampler_options,
     ):
         super().__init__(name="official_coca")
         _check_model(model)
         sampler = generation.get_sampler(sampler, **sampler_options)
-        self._caption_length = _caption_length(model, max_caption_length)
+        self.caption_length = _caption_length(model, max_caption_length)
         self._graphs = ModelGraphs(
-            model, sampler, self._caption_length, max_image_pixels, merge_rows
+            model, sampler, self.caption_length, max_image_pixels, merge_rows
         )
         self.preprocessor = model.preprocessor
+        self.max_image_pixels = max_image_pixels
+        self.merge_rows = merge_rows
         # Flat, since layers in lists are not followed.
         self.variables = [variable.value for variable in model.weights]
         self.trainable_variables = [variable.value for variable in model.trainable_weights]
         self.regularization_losses = []
-        self.sizes = dict(zip("HW", self.preprocessor.image_converter.image_size))
-        self.signatures = tuple(signature for signature in SIGNATURES if _can(model, signature))
-        for signature in self.signatures:
+        self.offered_signatures = _chosen_signatures(model, signatures)
+        for signature in self.offered_signatures:
             specs = [tensor.spec(self.sizes) for tensor in signature.inputs]
             setattr(self, signature.name, _graph(getattr(self, f"_{signature.name}"), specs))
         self.preprocess_images = _graph(
             self._preprocess_images, [tf.TensorSpec([None], tf.string, name="image_bytes")]
         )
         self.tokenize = _graph(self._tokenize, [tf.TensorSpec([None], tf.string, name="text")])
+
+    @property
+    def sizes(self):
+        """{"H": height, "W": width} of the pixels that the model takes."""
+        return dict(zip("HW", self.preprocessor.image_converter.image_size))
 
     @tf.function(autograph=False)
     def __call__(self, images, training=False):
@@ -119,9 +126,9 @@ class ExportModule(tf.Module):
     def _generate(self, image_bytes, prompt=tf.constant([""])):
         images, valid = self._graphs.decode_images(image_bytes)
         prompt = _one_for_each(prompt, tf.shape(image_bytes)[0])
-        prompt, is_utf8 = safe_texts(prompt, self._caption_length)
+        prompt, is_utf8 = safe_texts(prompt, self.caption_length)
         token_ids, mask = (
-            _to_width(values, self._caption_length)
+            _to_width(values, self.caption_length)
             for values in self.preprocessor.generate_preprocess(prompt)
         )
         return self._captions(images, token_ids, mask, valid & is_utf8)
@@ -185,17 +192,27 @@ class ExportModule(tf.Module):
     def _no_prompts(self, images):
         bos = tf.fill((tf.shape(images)[0], 1), self.preprocessor.tokenizer.bos_token_id)
         mask = tf.ones_like(bos, tf.bool)
-        return _to_width(bos, self._caption_length), _to_width(mask, self._caption_length)
+        return _to_width(bos, self.caption_length), _to_width(mask, self.caption_length)
 
 
 def _graph(method, specs):
     return tf.function(method, input_signature=specs, autograph=False)
 
 
-def _can(model, signature):
-    if signature.writes:
-        return isinstance(model, Captioner)
-    return isinstance(model, DualEncoder)
+def _chosen_signatures(model, names):
+    possible = [
+        signature
+        for signature in SIGNATURES
+        if isinstance(model, Captioner if signature.writes else DualEncoder)
+    ]
+    possible_names = [signature.name for signature in possible]
+    unknown = [name for name in names or () if name not in possible_names]
+    if unknown or names == []:
+        raise InvalidInputError(
+            f"signatures: {', '.join(unknown) or 'none'}; {type(model).__name__} can offer "
+            f"{', '.join(possible_names)}"
+        )
+    return tuple(s for s in possible if names is None or s.name in names)
 
 
 def _check_model(model):
@@ -253,23 +270,3 @@ def _where(valid, values):
     """The values of valid rows, zero or "" for the others."""
     valid = tf.reshape(valid, [-1] + [1] * (values.shape.rank - 1))
     return tf.where(valid, values, tf.zeros((), values.dtype))
-
-
-def to_precision(model, precision):
-    """The model with weights and arithmetic in "float32" or "bfloat16"; itself if it is so.
-
-    Raises:
-        InvalidInputError: another precision.
-    """
-    if precision not in ("float32", "bfloat16"):
-        raise InvalidInputError(
-            f"precision={precision!r} is unknown; choose float32 or bfloat16"
-        )
-    if model.dtype_policy.name == precision:
-        return model
-    config = {**model.get_config(), "dtype": precision, "preprocessor": None}
-    other = type(model).from_config(config)
-    other.preprocessor = model.preprocessor
-    for ours, theirs in zip(other.weights, model.weights, strict=True):
-        ours.assign(keras.ops.cast(theirs.value, ours.dtype))
-    return other
