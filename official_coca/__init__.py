@@ -11,6 +11,7 @@ _LOCATIONS = {
     "ImageTextPreprocessor": "official_coca.preprocessing.preprocessor",
     "InvalidInputError": "official_coca.errors",
     "SentencePieceTokenizer": "official_coca.preprocessing.tokenizer",
+    "load": "official_coca.serving.loading",
 }
 
 __all__ = sorted(_LOCATIONS)

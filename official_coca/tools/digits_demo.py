@@ -8,7 +8,7 @@ on where it was; a changed recipe starts over. OUTPUT_DIR then holds
     metrics.json    scores on test images, none of whose handwriting was in training
     report.html     the same with pictures
     preset/         the model, for CoCa.from_preset
-    saved_model/    the same for TensorFlow Serving
+    saved_model/    the same for TensorFlow Serving, in saved_model/1
     data/           shards and vocabulary
     training/       checkpoints, logs, params.yaml
 """
@@ -33,7 +33,7 @@ from official_coca.errors import InvalidInputError  # noqa: E402
 from official_coca.evaluate import evaluate, write_json  # noqa: E402
 from official_coca.evaluation.embeddings import embed_texts  # noqa: E402
 from official_coca.models.coca import CoCa  # noqa: E402
-from official_coca.serving.export_module import export_saved_model  # noqa: E402
+from official_coca.serving.saved_model import export_saved_model  # noqa: E402
 from official_coca.tools.digits_report import write_report  # noqa: E402
 from official_coca.training.progress import duration  # noqa: E402
 from official_coca.training.training_log import TRAINING_LOG  # noqa: E402
@@ -95,7 +95,7 @@ def run_demo(output_dir, params_override="", data_arguments=None):
     # From here on what was saved is measured, not what is in memory.
     model = CoCa.from_preset(str(output_dir / "preset"))
     shutil.rmtree(output_dir / "saved_model", ignore_errors=True)
-    export_saved_model(model, str(output_dir / "saved_model"))
+    export_saved_model(model, output_dir / "saved_model")
 
     _say("4/5  the scores on test images")
     scores, details = _evaluate(model, config.task.validation_data)

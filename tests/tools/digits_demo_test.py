@@ -90,7 +90,7 @@ def test_whole_demo_writes_scores_report_preset_and_saved_model(tmp_path, capsys
     assert KEYS <= set(metrics)
     assert json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8")) == metrics
     assert (tmp_path / "preset" / "config.json").exists()
-    assert (tmp_path / "saved_model" / "saved_model.pb").exists()
+    assert (tmp_path / "saved_model" / "1" / "saved_model.pb").exists()
     assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")
     capsys.readouterr()
     again = digits_demo.run_demo(tmp_path, changes, SMALL)

@@ -1,0 +1,133 @@
+"""How large the picture in a file says it is, read from its first bytes without decoding it.
+
+A file of some kilobytes can declare billions of pixels, for which a decoder takes memory before it
+finds that they are not there; so sizes are looked at first.
+
+Sources of the layouts: PNG specification 11.2.2 (IHDR), GIF89a specification 18, RFC 9649 (WebP),
+ITU-T T.81 annex B (JPEG), Microsoft's BITMAPINFOHEADER.
+
+Shapes: B files, N bytes of a window.
+"""
+
+import tensorflow as tf
+
+_HEADER_SIZE = 32
+_JPEG_WINDOW = 16
+# Photographs have tens of segments before their size; a hostile file can have hundreds of
+# thousands.
+_MOST_JPEG_SEGMENTS = 2_000
+_START_OF_FRAME = [0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF]
+_WITHOUT_LENGTH = [0x01, *range(0xD0, 0xD8)]
+_NO_SIZE_TO_COME = [0xD8, 0xD9, 0xDA]  # a second start, the end, the pixels
+
+
+def declared_pixels(encoded):
+    """Returns the pixels that each file declares, (B,) int64; 0 for what is not decoded.
+
+    Not decoded are other formats than JPEG, PNG, GIF, BMP and WebP, animated WebP, and headers
+    that end too early or contradict the format. Works in a graph, for any B.
+
+    Args:
+        encoded: (B,) strings.
+    """
+    header = byte_window(encoded, 0, _HEADER_SIZE)
+    is_jpeg = starts_with(header, b"\xff\xd8\xff")
+    is_webp = starts_with(header, b"RIFF") & starts_with(header, b"WEBP", 8)
+    sizes = [
+        (starts_with(header, b"\x89PNG\r\n\x1a\n") & starts_with(header, b"IHDR", 12), _png_size),
+        (starts_with(header, b"GIF8"), _gif_size),
+        (starts_with(header, b"BM"), _bitmap_size),
+        (is_webp & starts_with(header, b"VP8 ", 12), _lossy_webp_size),
+        (is_webp & starts_with(header, b"VP8L", 12), _lossless_webp_size),
+        (is_webp & starts_with(header, b"VP8X", 12), _extended_webp_size),
+    ]
+    pixels = _jpeg_pixels(encoded, is_jpeg)
+    for is_format, size in sizes:
+        width, height = size(header)
+        pixels = tf.where(is_format, width * height, pixels)
+    return pixels
+
+
+def byte_window(encoded, start, size):
+    """Returns the bytes from `start` on, (B, size) or (size,) int64, zero behind the end."""
+    start = tf.minimum(tf.cast(start, tf.int32), tf.strings.length(encoded))
+    window = tf.strings.substr(encoded, start, tf.fill(tf.shape(start), size))
+    return tf.cast(tf.io.decode_raw(window, tf.uint8, fixed_length=size), tf.int64)
+
+
+def starts_with(window, expected, position=0):
+    """Returns whether the bytes `expected` stand at `position` of a window (..., N)."""
+    here = window[..., position : position + len(expected)]
+    return tf.reduce_all(here == tf.constant(list(expected), tf.int64), axis=-1)
+
+
+def little_endian(window, position, num_bytes):
+    """Returns the unsigned number at `position` of a window (..., N), lowest byte first."""
+    weights = tf.constant([256**index for index in range(num_bytes)], tf.int64)
+    return tf.reduce_sum(window[..., position : position + num_bytes] * weights, axis=-1)
+
+
+def _big_endian(window, position, num_bytes):
+    weights = tf.constant([256**index for index in reversed(range(num_bytes))], tf.int64)
+    return tf.reduce_sum(window[..., position : position + num_bytes] * weights, axis=-1)
+
+
+def _png_size(header):
+    return _big_endian(header, 16, 4), _big_endian(header, 20, 4)
+
+
+def _gif_size(header):
+    return little_endian(header, 6, 2), little_endian(header, 8, 2)
+
+
+def _bitmap_size(header):
+    height = little_endian(header, 22, 4)
+    return little_endian(header, 18, 4), tf.minimum(height, 2**32 - height)  # top-down: negative
+
+
+def _lossy_webp_size(header):
+    mask = tf.constant(0x3FFF, tf.int64)  # the two bits above are a scale that nobody applies
+    width, height = (little_endian(header, position, 2) for position in (26, 28))
+    return tf.bitwise.bitwise_and(width, mask), tf.bitwise.bitwise_and(height, mask)
+
+
+def _lossless_webp_size(header):
+    bits = little_endian(header, 21, 4)  # 14 for each side, less one
+    return bits % 2**14 + 1, bits // 2**14 % 2**14 + 1
+
+
+def _extended_webp_size(header):
+    is_animated = header[..., 20] // 2 % 2 == 1
+    width, height = (little_endian(header, position, 3) + 1 for position in (24, 27))
+    return width * tf.cast(~is_animated, tf.int64), height
+
+
+def _jpeg_pixels(encoded, is_jpeg):
+    """Walks the segments of all files at once up to their frame headers, as libjpeg does."""
+    lengths = tf.strings.length(encoded)
+
+    def is_open(step, _, walking, __):
+        return tf.reduce_any(walking) & (step < _MOST_JPEG_SEGMENTS)
+
+    def walk(step, position, walking, pixels):
+        window = byte_window(encoded, position, _JPEG_WINDOW)
+        is_marker = (window[:, :-1] == 0xFF) & (window[:, 1:] != 0) & (window[:, 1:] != 0xFF)
+        # What stands between segments is skipped, be it padding or rubbish.
+        offset = tf.argmax(is_marker, axis=1, output_type=tf.int32)
+        offset = tf.where(tf.reduce_any(is_marker, axis=1), offset, _JPEG_WINDOW - 1)
+        marker, length = window[:, 1], tf.cast(_big_endian(window, 2, 2), tf.int32)
+        at_marker = offset == 0
+        found = walking & at_marker & _is_among(marker, _START_OF_FRAME)
+        pixels = tf.where(found, _big_endian(window, 5, 2) * _big_endian(window, 7, 2), pixels)
+        alone = _is_among(marker, _WITHOUT_LENGTH)
+        hopeless = at_marker & (_is_among(marker, _NO_SIZE_TO_COME) | (~alone & (length < 2)))
+        advance = tf.where(at_marker, tf.where(alone, 2, 2 + length), offset)
+        position = tf.where(walking, position + advance, position)
+        return step + 1, position, walking & ~found & ~hopeless & (position < lengths), pixels
+
+    start = (0, tf.fill(tf.shape(lengths), 2), is_jpeg, tf.zeros_like(lengths, tf.int64))
+    return tf.while_loop(is_open, walk, start)[-1]
+
+
+def _is_among(values, choices):
+    return tf.reduce_any(values[:, tf.newaxis] == tf.constant(choices, tf.int64), axis=1)

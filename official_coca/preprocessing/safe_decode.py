@@ -1,0 +1,75 @@
+"""Decodes pictures that strangers send: a bad one costs its own row and nothing else.
+
+Shapes: B files, H x W pixels of the model.
+"""
+
+import tensorflow as tf
+
+from official_coca.errors import InvalidInputError
+from official_coca.preprocessing.gif_frames import first_gif_frame
+from official_coca.preprocessing.image import decode_image
+from official_coca.preprocessing.image_headers import declared_pixels
+
+# 50 megapixels are what large cameras make. Decoding and resizing takes up to some 20 bytes a
+# pixel for a while, so one picture of that size needs 1 GB.
+MAX_PIXELS = 50_000_000
+# Pictures above this are decoded one after the other, so that their memory does not add up.
+_LARGE = 4_000_000
+_PARALLEL_DECODES = 8
+
+
+class SafeImageDecoder:
+    """Encoded pictures to normalised pixels, in a graph, with a mark for those that failed.
+
+    Args:
+        image_converter: an `ImageConverter`; good pictures get exactly the pixels it gives them.
+        max_pixels: pictures that declare more are refused before they are decoded.
+
+    Example:
+        decoder = SafeImageDecoder(preprocessor.image_converter)
+        images, valid = decoder(tf.constant([jpeg, b"rubbish"]))   # valid: [True, False]
+    """
+
+    def __init__(self, image_converter, max_pixels=MAX_PIXELS):
+        if not isinstance(max_pixels, int) or max_pixels < 1:
+            raise InvalidInputError(f"max_pixels={max_pixels!r} must be a positive integer")
+        self.image_converter = image_converter
+        self.max_pixels = max_pixels
+
+    def __call__(self, encoded):
+        """Returns normalised pixels (B, H, W, 3) float32, zero where `valid` (B,) is False.
+
+        Args:
+            encoded: (B,) strings.
+        """
+        batch_size = tf.shape(encoded)[0]
+        pixels = declared_pixels(encoded)
+        small = (pixels > 0) & (pixels <= min(_LARGE, self.max_pixels))
+        large = (pixels > _LARGE) & (pixels <= self.max_pixels)
+        # What cannot be decoded drops out of the data sets; the others know their rows. A last
+        # row that always succeeds keeps the result from being empty.
+        height, width = self.image_converter.image_size
+        last = tf.data.Dataset.from_tensors((batch_size, tf.zeros((height, width, 3))))
+        decoded = (
+            self._decoded(encoded, small, _PARALLEL_DECODES)
+            .concatenate(self._decoded(encoded, large, None))
+            .concatenate(last)
+            .batch(tf.cast(batch_size, tf.int64) + 1)
+        )
+        rows, images = decoded.get_single_element()
+        rows = rows[:, tf.newaxis]
+        images = tf.scatter_nd(rows, images, (batch_size + 1, height, width, 3))
+        hits = tf.scatter_nd(rows, tf.ones_like(rows[:, 0]), (batch_size + 1,))
+        return images[:batch_size], hits[:batch_size] > 0
+
+    def _decoded(self, encoded, chosen, num_parallel_calls):
+        rows = tf.cast(tf.where(chosen)[:, 0], tf.int32)
+        files = tf.data.Dataset.from_tensor_slices((rows, tf.gather(encoded, rows)))
+        return files.map(
+            lambda row, file: (row, self._decode(file)), num_parallel_calls
+        ).ignore_errors()
+
+    # A function of its own, so that both data sets share one graph.
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+    def _decode(self, encoded):
+        return self.image_converter(decode_image(first_gif_frame(encoded, self.max_pixels)))

@@ -1,0 +1,52 @@
+"""One way to load what the package writes: presets and SavedModels."""
+
+import importlib
+import pathlib
+
+from official_coca import saving
+from official_coca.errors import InvalidInputError
+from official_coca.models.coca import CoCa
+from official_coca.models.coca_presets import PRESETS
+from official_coca.serving.versions import SAVED_MODEL_FILE, newest_version
+
+
+def load(handle):
+    """Loads a preset as a `CoCa`, or a SavedModel as `tf.saved_model.load` does.
+
+    Args:
+        handle: a directory, "hf://owner/repository" or "kaggle://owner/model/framework/variation"
+            with a preset, a SavedModel, or numbered versions of one, of which the newest that is
+            whole is taken; or the name of a built-in architecture, as for `CoCa.from_preset`.
+
+    Raises:
+        InvalidInputError: an unknown handle, or one with neither in it.
+
+    Example:
+        served = official_coca.load("runs/saved_model")
+        served.encode_image(tf.constant([jpeg]))["image_embedding"]
+    """
+    if handle in PRESETS:
+        return CoCa.from_preset(handle)
+    directory = saving.resolve(handle, PRESETS)
+    if (directory / saving.CONFIG_FILE).exists():
+        return CoCa.from_preset(str(directory))
+    saved_model = directory if (directory / SAVED_MODEL_FILE).is_file() else None
+    saved_model = saved_model or newest_version(directory)
+    if saved_model is None:
+        raise InvalidInputError(
+            f"{handle} holds neither a preset ({saving.CONFIG_FILE}) nor a SavedModel "
+            f"({SAVED_MODEL_FILE}, or numbered versions of it)"
+        )
+    return _load_saved_model(pathlib.Path(saved_model))
+
+
+def _load_saved_model(directory):
+    import tensorflow as tf
+
+    # A tokenizer's operations must be known before the graph that uses them is read.
+    importlib.import_module("tensorflow_text")
+    try:
+        return tf.saved_model.load(str(directory))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())
+        raise InvalidInputError(f"the SavedModel {directory} cannot be read: {reason}") from None

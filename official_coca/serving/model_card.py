@@ -1,0 +1,149 @@
+"""The README.md of an exported model: what it takes, what it gives, what it cannot do."""
+
+from official_coca import __version__
+from official_coca.preprocessing.image import IMAGE_FORMATS
+from official_coca.serving.warmup import MODEL_NAME
+
+_CARD = """\
+# {model_name}: an image-text model as a SavedModel
+
+Written by official_coca {version}.
+
+{facts}
+
+## Signatures
+
+B rows of a batch (any number, 0 too), E embedding width, K labels, M templates, C texts, L tokens
+of a text, T tokens of a caption. Each is also a method of the loaded object.
+
+{signatures}
+
+{optional_prompt}\
+Besides, the loaded object is callable: `model(images, training=False)` embeds a batch of
+preprocessed pictures in one pass, for fine-tuning; `preprocess_images(image_bytes)` and
+`tokenize(text)` return what the tensor signatures take. It has `variables`,
+`trainable_variables` and `regularization_losses`.
+
+## Bad rows
+
+A row is bad, has `valid` false and zero or empty outputs when its image is empty, cut off, no
+{formats}, an animated WebP or declares more than {max_image_pixels:,} pixels; when its text
+is empty or not UTF-8; when its token ids lie outside the vocabulary; or when its pixels are not
+finite. Of an animated GIF the first frame counts. CMYK, grey, 16-bit and transparent pictures are
+good; alpha is dropped, and EXIF orientation is not applied. Texts too long are cut. {rows}
+
+A request as a whole is refused (INVALID_ARGUMENT) when a template has not exactly one {{}}, or
+prompts are neither one nor as many as images.
+
+## How to call it
+
+TensorFlow, without this package and without Keras:
+
+```python
+import tensorflow as tf
+import tensorflow_text  # operations of a SentencePiece tokenizer; before loading
+
+model = tf.saved_model.load("DIR/1")  # or hub.load; keep it in a variable while it is used
+model.encode_image(tf.constant([open("cat.jpg", "rb").read()]))["image_embedding"]
+```
+
+Keras 3: `keras.layers.TFSMLayer("DIR/1", call_endpoint="encode_image")`.
+tf_keras: `hub.KerasLayer("DIR/1", trainable=True)` on preprocessed pictures.
+
+TF Serving: `DIR/serving_kit/serve.sh` has the `docker run` line. REST, with `b64` for bytes:
+
+```shell
+curl http://localhost:8501/v1/models/{model_name}:predict -d '{{
+  "signature_name": "encode_image",
+  "inputs": {{"image_bytes": [{{"b64": "'$(base64 -w0 cat.jpg)'"}}]}}}}'
+```
+
+TF Serving's batching merges inputs along their first axis, so `classify` and `score` need a server
+without it; see `DIR/serving_kit/batching.config`.
+
+## Limits
+
+The model repeats what its training data taught it, errors and prejudice included; captions can be
+wrong. Evaluate it on your own data before you rely on it. Captions are drawn with a fixed seed: the
+same picture gets the same caption.
+
+## Licence
+
+The code is Apache 2.0. The weights are under the licence of whoever trained them, which this export
+does not know; see to it before you pass them on.
+"""
+
+_OPTIONAL_PROMPT = """\
+`prompt` has the default `[""]` in the signature: TF Serving takes requests without it (with
+batching, of one image). TensorFlow's Python call of `signatures["generate"]` has no such thing:
+pass `[""]`, call the method `generate`, or use `caption`.
+
+"""
+
+_INDEPENDENT = """\
+Rows are computed one by one: every other row of the batch is bit-equal to what it is alone."""
+
+_MERGED = """\
+Rows are computed in one pass: another number of rows changes the last bits of each, while what
+the other rows are does not."""
+
+
+def model_card(module, facts):
+    """Returns the text of the card.
+
+    Args:
+        module: an `ExportModule`.
+        facts: {name: value} of the export, for the first table.
+    """
+    names = {signature.name for signature in module.offered_signatures}
+    facts = {**_model_facts(module), **facts}
+    return _CARD.format(
+        model_name=MODEL_NAME,
+        version=__version__,
+        facts=_table(("", ""), facts.items()),
+        signatures="\n\n".join(
+            _describe(signature, module.sizes) for signature in module.offered_signatures
+        ),
+        optional_prompt=_OPTIONAL_PROMPT if "generate" in names else "",
+        formats=IMAGE_FORMATS,
+        max_image_pixels=module.max_image_pixels,
+        rows=_MERGED if module.merge_rows else _INDEPENDENT,
+    )
+
+
+def _model_facts(module):
+    converter = module.preprocessor.image_converter
+    tokenizer = module.preprocessor.tokenizer
+    parameters = sum(variable.shape.num_elements() for variable in module.variables)
+    return {
+        "parameters": f"{parameters:,}",
+        "picture": f"{converter.image_size[0]} x {converter.image_size[1]}, "
+        f"{converter.resize_mode}, {converter.interpolation}, mean {converter.mean}, "
+        f"std {converter.std}",
+        "tokenizer": f"{type(tokenizer).__name__}, {tokenizer.vocabulary_size:,} tokens, "
+        f"at most {module.preprocessor.max_length} of a text",
+        "longest caption": module.caption_length,
+    }
+
+
+def _describe(signature, sizes):
+    rows = [("in", tensor) for tensor in signature.inputs]
+    rows += [("out", tensor) for tensor in signature.outputs]
+    table = _table(
+        ("", "name", "dtype", "shape", "meaning"),
+        [
+            (side, f"`{tensor.name}`", tensor.dtype.name, _shape(tensor, sizes), tensor.meaning)
+            for side, tensor in rows
+        ],
+    )
+    return f"### {signature.name}\n\n{signature.meaning}\n\n{table}"
+
+
+def _shape(tensor, sizes):
+    axes = [str(sizes.get(axis, axis)) for axis in tensor.shape]
+    return f"({', '.join(axes)}{',' if len(axes) == 1 else ''})"
+
+
+def _table(heads, rows):
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)

@@ -1,0 +1,118 @@
+"""Writes a model as a versioned SavedModel, with everything that a server wants beside it.
+
+    DIR/1/saved_model.pb, variables/    the model
+    DIR/1/README.md                     its card: signatures, limits, how to call it
+    DIR/1/assets.extra/                 requests that a server warms up with
+    DIR/serving_kit/                    configuration and example clients for TF Serving
+    DIR/text_preprocessor/1/, DIR/text_encoder/1/    on request, the pair of the TF-Hub text API
+"""
+
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from official_coca.errors import InvalidInputError
+from official_coca.preprocessing.safe_decode import MAX_PIXELS
+from official_coca.serving.export_module import ExportModule
+from official_coca.serving.model_card import model_card
+from official_coca.serving.serving_kit import write_serving_kit
+from official_coca.serving.text_pair import TextEncoder, TextPreprocessor
+from official_coca.serving.versions import write_version
+from official_coca.serving.warmup import write_warmup_requests
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def export_saved_model(
+    model,
+    directory,
+    signatures=None,
+    sampler="greedy",
+    max_caption_length=None,
+    precision="float32",
+    max_image_pixels=MAX_PIXELS,
+    merge_rows=False,
+    text_pair=False,
+    **sampler_options,
+):
+    """Writes the next version of a SavedModel.
+
+    Args:
+        model: see `ExportModule`.
+        directory: of the versions.
+        signatures: names to write; None for all that the model is capable of.
+        sampler: see `ExportModule`.
+        max_caption_length: see `ExportModule`.
+        precision: "float32", or "bfloat16" for half the size: weights and arithmetic are rounded
+            to 8 bits; outputs stay float32.
+        max_image_pixels: see `ExportModule`.
+        merge_rows: see `ExportModule`.
+        text_pair: whether to write the text preprocessor and encoder of the TF-Hub text API too.
+        **sampler_options: see `ExportModule`.
+
+    Returns:
+        The path of the version.
+
+    Raises:
+        InvalidInputError: what `ExportModule` refuses, an unknown precision, or a directory that
+            cannot be written.
+    """
+    model = to_precision(model, precision)
+    module = ExportModule(
+        model,
+        sampler,
+        max_caption_length,
+        max_image_pixels,
+        merge_rows,
+        signatures,
+        **sampler_options,
+    )
+    facts = {"precision": precision, "sampler": sampler, **sampler_options}
+    version = write_version(directory, lambda path: _write(module, facts, path))
+    write_serving_kit(pathlib.Path(directory))
+    if text_pair:
+        for name, part in (
+            ("text_preprocessor", TextPreprocessor(model.preprocessor)),
+            ("text_encoder", TextEncoder(model)),
+        ):
+            write_version(
+                pathlib.Path(directory) / name,
+                lambda path, part=part: tf.saved_model.save(part, str(path)),
+            )
+    return version
+
+
+def _write(module, facts, path):
+    module.trace_calls()
+    functions = {
+        signature.name: getattr(module, signature.name) for signature in module.offered_signatures
+    }
+    default = functions.get("encode_image", next(iter(functions.values())))
+    tf.saved_model.save(
+        module, str(path), signatures={"serving_default": default, **functions}
+    )
+    has_warmup = write_warmup_requests(module, path)
+    card = model_card(module, {**facts, "warm-up requests": "yes" if has_warmup else "none"})
+    (path / "README.md").write_text(card, encoding="utf-8")
+
+
+def to_precision(model, precision):
+    """Returns the model with weights and arithmetic in `precision`; itself if it is so.
+
+    Raises:
+        InvalidInputError: a precision that is not in `PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise InvalidInputError(
+            f"precision={precision!r} is unknown; choose one of {', '.join(PRECISIONS)}"
+        )
+    if model.dtype_policy.name == precision:
+        return model
+    other = type(model).from_config(
+        {**model.get_config(), "dtype": precision, "preprocessor": None}
+    )
+    other.preprocessor = model.preprocessor
+    for new, old in zip(other.weights, model.weights, strict=True):
+        new.assign(keras.ops.cast(old.value, new.dtype))
+    return other
