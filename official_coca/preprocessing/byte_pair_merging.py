@@ -9,6 +9,8 @@ Shapes: T tokens of all words together, which become fewer; M merges.
 import numpy as np
 import tensorflow as tf
 
+from official_coca.preprocessing.constant_table import constant
+
 _NO_MERGE = 2**30
 # A word of more tokens is also merged in several places at once.
 _LONG_WORD = 64
@@ -33,8 +35,8 @@ class BytePairMerger:
         self._base = first_merged_id + len(pairs)
         keys = pairs[:, 0] * self._base + pairs[:, 1]
         order = np.argsort(keys)
-        self._keys = keys[order]
-        self._ranks = order.astype(np.int32)
+        self._keys = constant(keys[order])
+        self._ranks = constant(order.astype(np.int32))
         self._first_merged_id = first_merged_id
         self._radius = longest_token - 1
 
@@ -45,12 +47,11 @@ class BytePairMerger:
             token_ids: (T,) int32.
             words: (T,) int32, the number of the word of each token, in rising order.
         """
-        keys, ranks = tf.constant(self._keys), tf.constant(self._ranks)
         counts = tf.math.bincount(words)
         has_long_word = tf.reduce_any(counts > _LONG_WORD)
 
         def merge_once(token_ids, words, _):
-            rank = self._pair_ranks(token_ids, keys, ranks)
+            rank = self._pair_ranks(token_ids)
             limit = tf.gather(tf.math.segment_min(rank, words), words)
             limit = tf.cond(
                 has_long_word, lambda: tf.maximum(limit, self._lowest_nearby(rank)), lambda: limit
@@ -68,12 +69,12 @@ class BytePairMerger:
         )
         return token_ids, words
 
-    def _pair_ranks(self, token_ids, keys, ranks):
+    def _pair_ranks(self, token_ids):
         """Returns (T,) int32: the rank of each token with its right neighbour."""
         pairs = tf.cast(token_ids[:-1], tf.int64) * self._base + tf.cast(token_ids[1:], tf.int64)
-        index = tf.minimum(tf.searchsorted(keys, pairs), len(self._keys) - 1)
-        found = tf.gather(keys, index) == pairs
-        rank = tf.where(found, tf.gather(ranks, index), _NO_MERGE)
+        index = tf.minimum(tf.searchsorted(self._keys, pairs), tf.size(self._keys) - 1)
+        found = tf.gather(self._keys, index) == pairs
+        rank = tf.where(found, tf.gather(self._ranks, index), _NO_MERGE)
         return tf.concat([rank, [_NO_MERGE]], axis=0)
 
     def _lowest_nearby(self, rank):

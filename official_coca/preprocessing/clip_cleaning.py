@@ -93,13 +93,16 @@ def _clean_others(texts):
         fixed = _replace_characters(fixed, _character_fixes())
         return fixed, tf.reduce_any(fixed != texts)
 
+    shapes = [tf.TensorShape([None]), tf.TensorShape([])]
     texts, _ = tf.while_loop(
-        lambda _, changed: changed,
-        fix_once,
-        [texts, tf.constant(True)],
-        shape_invariants=[tf.TensorShape([None]), tf.TensorShape([])],
+        lambda _, changed: changed, fix_once, [texts, tf.constant(True)], shapes
     )
-    texts = html_references.unescape(html_references.unescape(texts))
+    texts, _ = tf.while_loop(  # a loop, as a second copy of its operations takes time to start
+        lambda _, times: times < 2,
+        lambda texts, times: (html_references.unescape(texts), times + 1),
+        [texts, tf.constant(0)],
+        shapes,
+    )
     has_sigma = tf.reduce_any(tf.strings.regex_full_match(texts, f"(?s).*{_CAPITAL_SIGMA}.*"))
     texts = tf.cond(has_sigma, lambda: tf.strings.lower(texts, encoding="utf-8"), lambda: texts)
     return _replace_characters(texts, _lower_case())

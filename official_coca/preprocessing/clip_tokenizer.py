@@ -19,7 +19,7 @@ from official_coca.preprocessing.clip_vocabulary import (
     default_merges,
     read_vocabulary,
 )
-from official_coca.preprocessing.constant_table import ConstantTable
+from official_coca.preprocessing.constant_table import ConstantTable, constant
 
 _REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
@@ -58,10 +58,10 @@ class CLIPTokenizer(tf.Module):
         self.pad_token_id = 0
         longest = max(map(len, vocabulary.token_bytes))
         self._merger = BytePairMerger(vocabulary.pairs, first_merged_id, longest)
-        self._byte_ids = vocabulary.byte_ids()
+        self._byte_ids = constant(vocabulary.byte_ids())
         self._single_tokens = self._find_single_tokens()
         outside = [b"", b"", _REPLACEMENT_CHARACTER.encode()]  # BOS, EOS, no id
-        self._token_bytes = np.array(vocabulary.token_bytes + outside, object)
+        self._token_bytes = constant(vocabulary.token_bytes + outside)
         strings = tf.TensorSpec([None], tf.string)
         # Made once, so that the tables are too when called from Python.
         self._clean_and_encode = tf.function(

@@ -1,4 +1,4 @@
-"""A lookup table that is part of the graph.
+"""A lookup table of constants.
 
 A search in sorted constants does the work of TensorFlow's lookup tables without a resource: there
 is nothing to track in a SavedModel and nothing that `keras.utils.clear_session` drops.
@@ -9,37 +9,48 @@ Shapes: N keys of the table, any shape of what is looked up.
 import numpy as np
 import tensorflow as tf
 
-_HASH_BUCKETS = 2**63 - 1
-
 
 class ConstantTable:
     """Finds values by key.
 
     Args:
         keys: (N,) distinct integers or strings (bytes or str), in any order.
-        values: (N,) array of what they stand for, or a list of strings.
+        values: (N,) integers or strings, what the keys stand for.
     """
 
     def __init__(self, keys, values):
-        self._has_text_keys = isinstance(keys[0], (str, bytes))
-        self._keys = np.array(keys, object if self._has_text_keys else np.int64)
-        searched = self._keys
-        if self._has_text_keys:
-            with tf.init_scope():
-                searched = tf.strings.to_hash_bucket_fast(self._keys, _HASH_BUCKETS).numpy()
+        searched = _hashes(keys) if isinstance(keys[0], (str, bytes)) else np.array(keys, np.int64)
         order = np.argsort(searched)
-        self._searched = searched[order]
-        self._keys = self._keys[order]
-        is_text = isinstance(values[0], (str, bytes))
-        self._values = np.array(values, object if is_text else None)[order]
+        self._searched = constant(searched[order])
+        self._keys = constant(_array(keys)[order])
+        self._values = constant(_array(values)[order])
 
     def __call__(self, keys):
         """Returns whether each key is in the table, and its value, or any value if it is not."""
-        if self._has_text_keys:
-            wanted = tf.strings.to_hash_bucket_fast(keys, _HASH_BUCKETS)
-        else:
-            wanted = keys = tf.cast(keys, tf.int64)
-        flat = tf.reshape(wanted, [-1])
-        index = tf.searchsorted(self._searched, flat)
-        index = tf.reshape(tf.minimum(index, len(self._keys) - 1), tf.shape(wanted))
+        keys = tf.convert_to_tensor(keys)
+        wanted = _hash(keys) if keys.dtype == tf.string else tf.cast(keys, tf.int64)
+        index = tf.searchsorted(self._searched, tf.reshape(wanted, [-1]))
+        index = tf.reshape(tf.minimum(index, tf.size(self._keys) - 1), tf.shape(keys))
         return tf.gather(self._keys, index) == keys, tf.gather(self._values, index)
+
+
+def constant(values):
+    """Returns a tensor that graphs take in as an input.
+
+    As a node of the graph, a large constant would be copied and optimised with each data set.
+    """
+    with tf.init_scope(), tf.device("CPU:0"):
+        return tf.constant(values)
+
+
+def _array(values):
+    return np.array(values, object if isinstance(values[0], (str, bytes)) else np.int32)
+
+
+def _hash(texts):
+    return tf.strings.to_hash_bucket_fast(texts, 2**63 - 1)
+
+
+def _hashes(texts):
+    with tf.init_scope():
+        return _hash(_array(texts)).numpy()

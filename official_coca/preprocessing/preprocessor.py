@@ -12,11 +12,13 @@ import tensorflow as tf
 
 from official_coca.errors import InvalidInputError
 from official_coca.preprocessing import image  # noqa: F401  (registers what configs name)
+from official_coca.preprocessing.clip_tokenizer import CLIPTokenizer
 from official_coca.preprocessing.tokenizer import SentencePieceTokenizer
 
 TOKENIZER_DIRECTORY = os.path.join("assets", "tokenizer")
 
 _RAW_KEYS = {"images", "texts", "source_ids"}
+_TOKENIZERS = {kind.__name__: kind for kind in (CLIPTokenizer, SentencePieceTokenizer)}
 
 
 @keras.saving.register_keras_serializable(package="official_coca")
@@ -27,12 +29,16 @@ class ImageTextPreprocessor(tf.Module):
     cut to `max_length` and padded on the right. A text that is cut loses its EOS, so that no
     model learns to stop where the limit happened to be.
 
+    With `texts_end_with_eos`, the convention of open_clip, the input is `[BOS, t1..tn, EOS]`, whose
+    last place is EOS even if it is cut, and the target is the input from its second token on.
+
     Args:
-        tokenizer: a `SentencePieceTokenizer`.
+        tokenizer: a `CLIPTokenizer` or a `SentencePieceTokenizer`.
         image_converter: an `ImageConverter`.
         max_length: the longest row, BOS included.
         length_buckets: row lengths to round the longest text of a batch up to, so that few shapes
             are compiled; `max_length` is always one of them. None given: always `max_length`.
+        texts_end_with_eos: whether inputs have the EOS, as open_clip's models were trained.
 
     Example:
         preprocessor = ImageTextPreprocessor(tokenizer, ImageConverter(288))
@@ -40,7 +46,14 @@ class ImageTextPreprocessor(tf.Module):
         model.fit(dataset.batch(32).map(preprocessor))
     """
 
-    def __init__(self, tokenizer, image_converter, max_length=64, length_buckets=()):
+    def __init__(
+        self,
+        tokenizer,
+        image_converter,
+        max_length=64,
+        length_buckets=(),
+        texts_end_with_eos=False,
+    ):
         super().__init__(name="image_text_preprocessor")
         if not isinstance(max_length, int) or max_length < 2:
             raise InvalidInputError(f"max_length={max_length!r} must be an integer of 2 or more")
@@ -53,6 +66,7 @@ class ImageTextPreprocessor(tf.Module):
         self.image_converter = image_converter
         self.max_length = max_length
         self.length_buckets = tuple(buckets)
+        self.texts_end_with_eos = texts_end_with_eos
 
     def __call__(self, x, y=None, sample_weight=None):
         """Returns `({"images", "token_ids"[, "source_ids"]}, targets, weights)` of a raw batch.
@@ -98,20 +112,16 @@ class ImageTextPreprocessor(tf.Module):
         Args:
             texts: list of Python strings.
         """
-        for index, text in enumerate(texts):
-            if not text.strip():
-                raise InvalidInputError(
-                    f"text {index} is empty; give it words, or leave it and its image out"
-                )
+        _refuse_empty(texts)
         self._warn_of_cuts(self.tokenizer.tokenize(texts).row_lengths().numpy())
 
     def token_ids(self, texts):
-        """Returns `[BOS, t1..tn]`, cut and right padded, (B, L) int32.
+        """Returns the inputs of texts, cut and right padded, (B, L) int32.
 
         Args:
             texts: strings (B,), (B, K) or ragged. Python strings are checked by `check_texts`.
         """
-        return self._pad(self._with_bos(self._tokenize(texts)))
+        return self._pad(self._inputs(self._tokenize(texts)))
 
     def captioning_pair(self, texts):
         """Returns inputs (B, L) int32, targets (B, L) int32 and weights (B, L) float32.
@@ -120,11 +130,15 @@ class ImageTextPreprocessor(tf.Module):
             texts: strings (B,), (B, K) or ragged. Python strings are checked by `check_texts`.
         """
         tokens = self._tokenize(texts)
-        inputs = self._with_bos(tokens)
-        end = tf.fill([tokens.nrows(), 1], self.tokenizer.eos_token_id)
-        targets = tf.concat([tokens, end], axis=1)[:, : self.max_length]
-        weights = tf.cast(tf.ones_like(targets), tf.float32)
-        return self._pad(inputs), self._pad(targets), self._pad(weights, 0.0)
+        inputs = self._inputs(tokens)
+        if self.texts_end_with_eos:
+            targets = inputs[:, 1:]
+        else:
+            targets = tf.concat([tokens, self._column(tokens, "eos")], axis=1)
+            targets = targets[:, : self.max_length]
+        length = self._row_length(inputs)
+        weights = tf.sequence_mask(targets.row_lengths(), length, tf.float32)
+        return self._pad(inputs), self._pad(targets, length), weights
 
     def trim(self, x, y, sample_weight):
         """Returns a tokenised batch with L cut to the bucket of its longest row.
@@ -134,8 +148,10 @@ class ImageTextPreprocessor(tf.Module):
             y: targets (B, L).
             sample_weight: (B, L).
         """
-        real = tf.cast(x["token_ids"] != self.tokenizer.pad_token_id, tf.int32)
-        length = self._bucket(tf.reduce_max(tf.reduce_sum(real, axis=1)))
+        # The pad id may also be a token of the text, so real ones are not counted.
+        is_real = (x["token_ids"] != self.tokenizer.pad_token_id) | (sample_weight > 0)
+        places = tf.range(1, tf.shape(is_real)[1] + 1)
+        length = self._bucket(tf.reduce_max(tf.where(is_real, places, 0)))
         trimmed = {**x, "token_ids": x["token_ids"][:, :length]}
         return trimmed, y[:, :length], sample_weight[:, :length]
 
@@ -147,8 +163,8 @@ class ImageTextPreprocessor(tf.Module):
         """
         tokens = self.tokenizer.tokenize(_first_texts(prompts))
         if _python_texts(prompts) is not None:
-            self._warn_of_cuts(tokens.row_lengths().numpy())
-        rows = self._with_bos(tokens)
+            self._warn_of_cuts(tokens.row_lengths().numpy(), ending=0)
+        rows = tf.concat([self._column(tokens, "bos"), tokens], axis=1)[:, : self.max_length]
         padding_mask = tf.sequence_mask(rows.row_lengths())
         return rows.to_tensor(self.tokenizer.pad_token_id), padding_mask
 
@@ -164,19 +180,29 @@ class ImageTextPreprocessor(tf.Module):
     @classmethod
     def from_directory(cls, config, directory):
         """Returns the preprocessor of a config without assets and of the directory with them."""
-        tokenizer = SentencePieceTokenizer.from_assets(
-            os.path.join(directory, TOKENIZER_DIRECTORY)
-        )
-        return cls.from_config({**config, "tokenizer": tokenizer})
+        config = dict(config)
+        # Presets of the time when there was one tokenizer do not name it.
+        kind = config.pop("tokenizer_class", SentencePieceTokenizer.__name__)
+        if kind not in _TOKENIZERS:
+            raise InvalidInputError(
+                f"{str(directory)!r} needs the tokenizer {kind!r}; this version has "
+                f"{' and '.join(_TOKENIZERS)}"
+            )
+        path = os.path.join(directory, TOKENIZER_DIRECTORY)
+        return cls.from_config({**config, "tokenizer": _TOKENIZERS[kind].from_assets(path)})
 
     def get_config(self, include_assets=True):
         """Returns the constructor's arguments; without assets, `from_directory` completes them."""
-        tokenizer = keras.saving.serialize_keras_object(self.tokenizer) if include_assets else None
+        if include_assets:
+            tokenizer = {"tokenizer": keras.saving.serialize_keras_object(self.tokenizer)}
+        else:
+            tokenizer = {"tokenizer_class": type(self.tokenizer).__name__}
         return {
-            "tokenizer": tokenizer,
+            **tokenizer,
             "image_converter": keras.saving.serialize_keras_object(self.image_converter),
             "max_length": self.max_length,
             "length_buckets": list(self.length_buckets),
+            "texts_end_with_eos": self.texts_end_with_eos,
         }
 
     @classmethod
@@ -190,18 +216,30 @@ class ImageTextPreprocessor(tf.Module):
     def _tokenize(self, texts):
         python_texts = _python_texts(texts)
         if python_texts is not None:
-            self.check_texts(python_texts)
-        return self.tokenizer.tokenize(_first_texts(texts))
+            _refuse_empty(python_texts)
+        tokens = self.tokenizer.tokenize(_first_texts(texts))
+        if python_texts is not None:
+            self._warn_of_cuts(tokens.row_lengths().numpy())
+        return tokens
 
-    def _with_bos(self, tokens):
-        begin = tf.fill([tokens.nrows(), 1], self.tokenizer.bos_token_id)
-        return tf.concat([begin, tokens], axis=1)[:, : self.max_length]
+    def _inputs(self, tokens):
+        """Returns `[BOS, t1..tn]`, or `[BOS, t1..tn, EOS]`, ragged and cut."""
+        begin = self._column(tokens, "bos")
+        if not self.texts_end_with_eos:
+            return tf.concat([begin, tokens], axis=1)[:, : self.max_length]
+        tokens = tokens[:, : self.max_length - 2]
+        return tf.concat([begin, tokens, self._column(tokens, "eos")], axis=1)
 
-    def _pad(self, rows, value=None):
-        value = self.tokenizer.pad_token_id if value is None else value
-        length = self._bucket(tf.cast(tf.reduce_max(rows.row_lengths()), tf.int32))
-        is_static = isinstance(length, int)
-        return rows.to_tensor(value, shape=(None, length) if is_static else tf.stack([-1, length]))
+    def _column(self, tokens, name):
+        return tf.fill([tokens.nrows(), 1], getattr(self.tokenizer, f"{name}_token_id"))
+
+    def _row_length(self, rows):
+        return self._bucket(tf.cast(tf.reduce_max(rows.row_lengths()), tf.int32))
+
+    def _pad(self, rows, length=None):
+        length = self._row_length(rows) if length is None else length
+        shape = (None, length) if isinstance(length, int) else tf.stack([-1, length])
+        return rows.to_tensor(self.tokenizer.pad_token_id, shape=shape)
 
     def _bucket(self, longest):
         """Returns the smallest row length that holds `longest` tokens."""
@@ -210,8 +248,9 @@ class ImageTextPreprocessor(tf.Module):
         buckets = tf.constant([*self.length_buckets, self.max_length])
         return tf.reduce_min(tf.where(buckets >= longest, buckets, self.max_length))
 
-    def _warn_of_cuts(self, token_counts):
-        limit = self.max_length - 1  # BOS takes one place
+    def _warn_of_cuts(self, token_counts, ending=None):
+        ending = self.texts_end_with_eos if ending is None else ending
+        limit = self.max_length - 1 - ending  # BOS takes one place, and so may EOS
         long = [index for index, count in enumerate(token_counts) if count > limit]
         if long:
             others = f", as are {len(long) - 1} more" if len(long) > 1 else ""
@@ -258,15 +297,32 @@ def _python_texts(texts):
     return None
 
 
+def _refuse_empty(texts):
+    for index, text in enumerate(texts):
+        if not text.strip():
+            raise InvalidInputError(
+                f"text {index} is empty; give it words, or leave it and its image out"
+            )
+
+
 def _first_texts(texts):
-    """Returns (B,) strings: of several texts for an image the first, "" if there is none."""
-    if not isinstance(texts, tf.RaggedTensor):
-        if isinstance(texts, (list, tuple)) and any(isinstance(t, (list, tuple)) for t in texts):
-            texts = tf.ragged.constant(texts)
-        else:
-            texts = tf.convert_to_tensor(texts, tf.string)
+    """Returns (B,) strings: of several texts for an image the first, "" if there is none.
+
+    Python strings stay such, as a tokenizer may clean them more thoroughly than a tensor's.
+    """
+    if isinstance(texts, np.ndarray):
+        texts = texts.tolist()
+    if isinstance(texts, (str, bytes)):
+        return [texts]
+    if isinstance(texts, (list, tuple)):
+        firsts = [
+            next(iter(text), "") if isinstance(text, (list, tuple)) else text for text in texts
+        ]
+        if all(isinstance(text, (str, bytes)) for text in firsts):
+            return firsts
     if isinstance(texts, tf.RaggedTensor):
         return texts[:, :1].to_tensor("", shape=(None, 1))[:, 0]
+    texts = tf.convert_to_tensor(texts, tf.string)
     if texts.shape.rank == 2:
         return texts[:, 0]
     return tf.reshape(texts, [-1])
