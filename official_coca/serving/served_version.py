@@ -40,9 +40,13 @@ class ServedVersion:
         _warm_up(self, directory)
 
     def run(self, signature_name, inputs):
-        """{name: array} → {name: array}; strings are arrays of bytes objects."""
-        function = self._functions[signature_name]
-        outputs = function(**{name: tf.constant(array) for name, array in inputs.items()})
+        """{name: array} → {name: array}; strings are arrays of bytes objects.
+
+        Inputs that are left out take the defaults that the signature has.
+        """
+        inputs = self.signatures[signature_name].defaults | inputs
+        tensors = {name: tf.constant(array) for name, array in inputs.items()}
+        outputs = self._functions[signature_name](**tensors)
         return {name: output.numpy() for name, output in outputs.items()}
 
     def close(self):

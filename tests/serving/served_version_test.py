@@ -64,6 +64,16 @@ def test_whole_version_answers_with_arrays(directory):
     assert generated["caption"][0].startswith(b"a ")
 
 
+def test_input_that_is_left_out_takes_its_default(directory):
+    version = ServedVersion(1, directory)
+    images = np.array([png(1), png(2)], dtype=object)
+    given = np.array([b""] * 2, dtype=object)
+    np.testing.assert_array_equal(
+        version.run("generate", {"image_bytes": images})["caption"],
+        version.run("generate", {"image_bytes": images, "prompt": given})["caption"],
+    )
+
+
 def test_signatures_carry_names_types_and_shapes(directory):
     signatures = ServedVersion(1, directory).signatures
     assert str(signatures["encode_token_ids"].inputs["token_ids"]) == "int32 of shape (?, 4)"

@@ -112,10 +112,10 @@ class StandIn(tf.Module):
         }
 
     @tf.function(input_signature=[_strings("image_bytes"), _strings("prompt")])
-    def generate(self, image_bytes, prompt):
-        """(B,), (B,) → caption (B,), score (B,), valid (B,)."""
+    def generate(self, image_bytes, prompt=tf.constant([""])):
+        """(B,), (B,) or one for all → caption (B,), score (B,), valid (B,)."""
         hidden, valid = self._image_embedding(image_bytes)
-        caption = prompt
+        caption = prompt + tf.zeros_like(image_bytes)
         for _ in range(self._caption_steps):
             hidden = self._embed(hidden, valid)
             letter = tf.as_string(tf.argmax(hidden, axis=-1))
