@@ -256,3 +256,39 @@ def test_defaults_of_open_clip_fill_the_gaps():
     assert arguments["max_length"] == 77 and arguments["vocabulary_size"] == 49408
     assert arguments["image_hidden_dim"] == 768 and arguments["image_num_heads"] == 12
     assert arguments["bos_token_id"] == 49406 and arguments["eos_token_id"] == 49407
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_greedy_and_beam_token_ids_equal_open_clip(loaded, name):
+    model, expected = loaded(name)
+    length = expected["greedy"].shape[1]
+    lengths = {"max_length": length, "min_length": min(5, length - 1)}
+    greedy = model.generate(expected["images"], **lengths)
+    np.testing.assert_array_equal(greedy, expected["greedy"])
+    # One geometry with all beams: a search is compiled for each.
+    searches = ((6, 3), (6, 1), (3, 1)) if name == "shared_pooler" else ((6, 3),)
+    for num_beams, num_beam_groups in searches:
+        written = model.generate(
+            expected["images"],
+            sampler="open_clip_beam",
+            num_beams=num_beams,
+            num_beam_groups=num_beam_groups,
+            **lengths,
+        )
+        np.testing.assert_array_equal(written, expected[f"beams_{num_beams}_{num_beam_groups}"])
+
+
+def test_own_beam_search_finds_likelier_captions_than_open_clip(loaded):
+    model, expected = loaded("shared_pooler")
+    images, length = expected["images"], expected["greedy"].shape[1]
+    _, scores = model.generate(
+        images, sampler="beam", num_beams=6, max_length=length, min_length=5, return_scores=True
+    )
+    logits = model({"images": images, "token_ids": expected["beams_6_1"][:, :-1]})["logits"]
+    logits = np.asarray(logits)
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    following = expected["beams_6_1"][:, 1:]
+    theirs = np.take_along_axis(log_probabilities, following[..., None], axis=-1)[..., 0]
+    ends = following == model.eos_token_id
+    counted = np.cumsum(ends, axis=1) - ends == 0
+    assert (scores >= (theirs * counted).sum(axis=1) - 1e-4).all()
