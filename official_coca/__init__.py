@@ -6,6 +6,7 @@ __version__ = "0.1.0"
 
 # Imported when first used, so that importing the package costs nothing.
 _LOCATIONS = {
+    "CLIPTokenizer": "official_coca.preprocessing.clip_tokenizer",
     "CoCa": "official_coca.models.coca",
     "ImageConverter": "official_coca.preprocessing.image",
     "ImageTextPreprocessor": "official_coca.preprocessing.preprocessor",

@@ -57,6 +57,8 @@ def _commands():
             yield document.name, module, arguments
         for script, arguments in re.findall(r"python ((?:data|benchmarks)/\w+\.py)([^\n`]*)", text):
             yield document.name, script, arguments
+        for command, arguments in re.findall(r"^coca (\w+)([^\n`]*)", text, flags=re.M):
+            yield document.name, f"official_coca.cli {command}", arguments
 
 
 COMMANDS = sorted(set(_commands()))
@@ -69,7 +71,7 @@ def help_of():
 
     def ask(program):
         if program not in texts:
-            how = [program] if program.endswith(".py") else ["-m", program]
+            how = [program] if program.endswith(".py") else ["-m", *program.split()]
             ran = subprocess.run(
                 [sys.executable, *how, "--help"], capture_output=True, text=True, cwd=ROOT
             )
@@ -93,11 +95,21 @@ def _experiment_names():
     return importlib.import_module("official_coca.configs.experiment").experiment_names()
 
 
+def test_every_name_of_open_weights_exists():
+    from official_coca.models.open_weights import OPEN_WEIGHTS
+
+    rows = re.findall(r"^\| `(coca_vit_\w+)` \| `([\w./-]+)`", _text(ROOT / "README.md"), flags=re.M)
+    assert dict(rows) == OPEN_WEIGHTS
+
+
 def test_every_experiment_exists():
     named = {
         name for document in DOCUMENTS for name in re.findall(r"--experiment=(\w+)", _text(document))
     }
-    table = re.findall(r"^\| `(coca_\w+)` \|", _text(ROOT / "README.md"), flags=re.M)
+    (table,) = re.findall(
+        r"^\| experiment \| what it is \|\n(.*?)\n\n", _text(ROOT / "README.md"), flags=re.M | re.S
+    )
+    table = re.findall(r"^\| `(coca_\w+)` \|", table, flags=re.M)
     assert set(table) == set(_experiment_names())
     assert named <= set(_experiment_names())
 
