@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from official_coca.errors import InvalidInputError
+from official_coca.preprocessing.clip_tokenizer import CLIPTokenizer
 from official_coca.preprocessing.image import ImageConverter
 from official_coca.preprocessing.preprocessor import ImageTextPreprocessor
 
@@ -208,3 +209,104 @@ def test_saved_model_takes_bytes_and_strings(preprocessor, tmp_path):
     wanted = preprocessor({"images": PIXELS, "texts": TEXTS})
     for expected, actual in zip(tf.nest.flatten(wanted), tf.nest.flatten(served), strict=True):
         np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.fixture(scope="module")
+def clip_tokenizer():
+    return CLIPTokenizer()
+
+
+@pytest.fixture
+def ended(clip_tokenizer):
+    converter = ImageConverter((8, 12))
+    return ImageTextPreprocessor(clip_tokenizer, converter, 8, texts_end_with_eos=True)
+
+
+def test_texts_that_end_with_eos_are_open_clips_rows(ended, clip_tokenizer):
+    cat, long = clip_tokenizer.tokenize(["a red cat", LONG]).to_list()
+    texts = tf.constant(["a red cat", LONG, ""])
+    rows = [[49406, *cat, 49407, 0, 0, 0], [49406, *long[:6], 49407], [49406, 49407] + [0] * 6]
+    inputs, targets, weights = ended.captioning_pair(texts)
+    assert inputs.numpy().tolist() == ended.token_ids(texts).numpy().tolist() == rows
+    assert targets.numpy().tolist() == [[*row[1:], 0] for row in rows]
+    assert weights.numpy().tolist() == [[1.0] * n + [0.0] * (8 - n) for n in (4, 7, 1)]
+
+
+def test_exclamation_marks_weigh_as_much_as_other_tokens(clip_tokenizer):
+    assert clip_tokenizer.tokenize("!a").numpy()[0] == 256  # "!" as a word of its own
+    tokens = clip_tokenizer.tokenize("!\"!").numpy().tolist()
+    assert tokens[0] == clip_tokenizer.pad_token_id
+    for ends in (False, True):
+        preprocessor = ImageTextPreprocessor(
+            clip_tokenizer, ImageConverter(8), 12, (4, 8), texts_end_with_eos=ends
+        )
+        inputs, targets, weights = preprocessor.captioning_pair(['!"!', '"!" a'])
+        wanted = len(tokens) + 1
+        assert weights.numpy().sum(axis=1)[0] == wanted
+        wide = [tf.pad(part, [[0, 0], [0, 12 - part.shape[1]]]) for part in (inputs, targets, weights)]
+        trimmed, _, _ = preprocessor.trim({"token_ids": wide[0]}, *wide[1:])
+        np.testing.assert_array_equal(trimmed["token_ids"], inputs)
+
+
+def test_trim_keeps_a_row_that_ends_in_the_pad_id(clip_tokenizer):
+    preprocessor = ImageTextPreprocessor(clip_tokenizer, ImageConverter(8), 8, (2, 4))
+    x = {"token_ids": tf.constant([[49406, 5, 0, 0, 0, 0, 0, 0]])}
+    weights = tf.constant([[1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    trimmed, _, _ = preprocessor.trim(x, x["token_ids"], weights)
+    assert trimmed["token_ids"].numpy().tolist() == [[49406, 5, 0, 0]]
+
+
+def test_prompts_never_end_with_eos(ended, clip_tokenizer):
+    token_ids, mask = ended.generate_preprocess(["", "a photo of"])
+    photo = clip_tokenizer.tokenize("a photo of").numpy().tolist()
+    assert token_ids.numpy().tolist() == [[49406] + [0] * 3, [49406, *photo]]
+    assert mask.numpy().sum(axis=1).tolist() == [1, 4]
+    with pytest.warns(UserWarning, match="is cut to 7 "):
+        assert ended.generate_preprocess(LONG)[0].shape == (1, 8)
+    with pytest.warns(UserWarning, match="is cut to 6 "):
+        ended.token_ids([LONG])
+
+
+def test_python_texts_are_cleaned_more_thoroughly_than_tensors(ended, clip_tokenizer):
+    repaired = clip_tokenizer.tokenize("café").numpy().tolist()
+    broken = "caf\u00c3\u00a9"
+    forms = ([broken], [[broken, "cat"]], np.array([broken]), (broken,), [broken.encode()])
+    for texts in forms:
+        assert ended.token_ids(texts)[0].numpy().tolist()[1 : len(repaired) + 1] == repaired
+    assert ended.generate_preprocess(broken)[0].numpy().tolist() == [[49406, *repaired]]
+    assert ended.token_ids(tf.constant([broken]))[0, 2] != 49407
+
+
+def test_generated_clip_ids_become_texts(ended):
+    _, targets, _ = ended.captioning_pair(["a red cat!", "!!! dog"])
+    assert ended.generate_postprocess(targets) == ["a red cat !", "!!! dog"]
+    broken = [[49406, 222, 320, 49407, 320]]  # a byte that begins no character, then "a"
+    assert ended.generate_postprocess(np.array(broken)) == ["\N{REPLACEMENT CHARACTER}a"]
+
+
+def test_preset_of_either_tokenizer_round_trips(ended, bucketed, tmp_path):
+    for preprocessor, file in ((ended, "merges.txt"), (bucketed, "vocabulary.spm")):
+        directory = tmp_path / file
+        preprocessor.save_assets(directory)
+        assert (directory / "assets" / "tokenizer" / file).is_file()
+        config = preprocessor.get_config(include_assets=False)
+        assert config["tokenizer_class"] == type(preprocessor.tokenizer).__name__
+        copy = ImageTextPreprocessor.from_directory(config, directory)
+        assert copy.get_config() == preprocessor.get_config()
+    with pytest.raises(InvalidInputError, match="needs the tokenizer 'Other'; this version has CL"):
+        ImageTextPreprocessor.from_directory({**config, "tokenizer_class": "Other"}, tmp_path)
+
+
+def test_presets_that_do_not_name_their_tokenizer_have_sentence_piece(bucketed, tmp_path):
+    bucketed.save_assets(tmp_path)
+    config = bucketed.get_config(include_assets=False)
+    del config["tokenizer_class"], config["texts_end_with_eos"]
+    copy = ImageTextPreprocessor.from_directory({**config, "tokenizer": None}, tmp_path)
+    assert copy.get_config() == bucketed.get_config()
+
+
+def test_config_alone_makes_an_equal_clip_preprocessor(ended):
+    config = keras.saving.serialize_keras_object(ended)
+    assert len(str(config)) < 2000
+    copy = keras.saving.deserialize_keras_object(config)
+    assert copy.get_config() == ended.get_config() and copy.texts_end_with_eos
