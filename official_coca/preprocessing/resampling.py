@@ -35,8 +35,7 @@ class _Bands(typing.NamedTuple):
     first: tf.Tensor  # the first input that any output needs
     end: tf.Tensor  # the input behind the last one
     inputs: tf.Tensor  # (G, K) int32, what each group reads, counted from `first`
-    high: tf.Tensor  # (G, 16, K) float32, weights in multiples of 2^-15
-    low: tf.Tensor  # (G, 16, K) float32, what is left of them, in units of 2^-15
+    weights: tf.Tensor  # (G, 32, K) float32: 16 rows in multiples of 2^-15, and what they leave
     count: tf.Tensor  # how many outputs there are; the last group may hold more
 
 
@@ -103,17 +102,14 @@ def _rows_then_columns(images, rows, columns):
 def _weighted(pixels, bands):
     """Returns the outputs (count, m) uint8 of pixels (n, m) uint8."""
     taken = tf.cast(tf.gather(pixels, bands.inputs), tf.float32)
-    high, low = _product(bands.high, taken), _product(bands.low, taken)
+    # tf.matmul would go to oneDNN, which compiles a kernel for every new size of a picture.
+    sums = tf.raw_ops.Einsum(inputs=[bands.weights, taken], equation="gok,gkm->gom")
+    high, low = tf.split(sums, 2, axis=1)
     # Pillow adds a half and drops the bits after the point; so does the cast, above zero.
     levels = high + (tf.floor(low) * _HIGH_UNIT + 0.5)
     levels = tf.cast(tf.minimum(tf.nn.relu(levels), 255.0), tf.uint8)
     num_outputs = tf.shape(bands.inputs)[0] * _GROUP_SIZE
     return tf.reshape(levels, (num_outputs, tf.shape(pixels)[1]))[: bands.count]
-
-
-def _product(weights, taken):
-    # tf.matmul would go to oneDNN, which compiles a kernel for every new size of a picture.
-    return tf.raw_ops.Einsum(inputs=[weights, taken], equation="gok,gkm->gom")
 
 
 def _bands(length, resized_length, start, count, interpolation):
@@ -136,14 +132,13 @@ def _bands(length, resized_length, start, count, interpolation):
     weights = weights / tf.reduce_sum(weights, axis=-1, keepdims=True)
     fixed = tf.floor(tf.abs(weights) * 2.0**_WEIGHT_BITS + 0.5) * tf.sign(weights)
     high = tf.round(fixed * 2.0**-_LOW_BITS)
-    low = fixed * 2.0**-_LOW_BITS - high
+    low = fixed * 2.0**-_LOW_BITS - high  # in units of 2^-15, so that its whole part carries
     begin = inputs[0, 0]
     return _Bands(
         first=begin,
         end=inputs[-1, -1] + 1,
         inputs=inputs - begin,
-        high=tf.cast(high * _HIGH_UNIT, tf.float32),
-        low=tf.cast(low, tf.float32),
+        weights=tf.cast(tf.concat([high * _HIGH_UNIT, low], axis=1), tf.float32),
         count=count,
     )
 
