@@ -20,4 +20,4 @@ def gather_places(values, places):
 def flat_places(places, width):
     """Places (B, M) within rows of `width` entries -> places (B * M,) in the flattened rows."""
     rows = ops.expand_dims(ops.arange(ops.shape(places)[0], dtype="int32"), 1)
-    return ops.reshape(rows * width + places, (-1,))
+    return ops.reshape(rows * width + ops.cast(places, "int32"), (-1,))

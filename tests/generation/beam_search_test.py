@@ -22,7 +22,10 @@ def search(toy, prompt=None, rows=None, **options):
     options = {"max_length": 5, **SPECIAL_TOKENS, **options}
     sampler_options = {
         name: options.pop(name)
-        for name in ("num_beams", "length_penalty", "num_return_sequences")
+        for name in (
+            "num_beams", "length_penalty", "num_return_sequences", "num_beam_groups",
+            "diversity_penalty", "repetition_penalty",
+        )
         if name in options
     }
     token_ids, mask = begin(len(toy.images if rows is None else rows)) if prompt is None else prompt
@@ -192,7 +195,74 @@ def test_fewer_captions_than_asked_for_leave_padding_with_no_score():
     assert np.isneginf(np.asarray(result["scores"])[0, 2:]).all()
 
 
+def test_groups_differ_by_the_penalty_and_scores_stay_log_probabilities():
+    toy = ToyCaptioner(vocabulary_size=12, num_images=3, seed=2, end_bias=-4.0)
+    options = {"num_beams": 6, "num_beam_groups": 3, "num_return_sequences": 3, "max_length": 6}
+    alike, _ = search(toy, diversity_penalty=1e-9, **options)
+    apart, scores = search(toy, diversity_penalty=100.0, **options)
+    for image in range(3):
+        assert len({tuple(sequence) for sequence in alike[image]}) == 1
+        assert len(set(apart[image, :, 1])) == 3  # each group begins with another word
+        for sequence, score in zip(apart[image], scores[image]):
+            expected = toy.log_probability(image, sequence)
+            assert score == pytest.approx(expected, abs=1e-5)
+    assert (np.diff(scores, axis=1) <= 0).all()
+
+
+@pytest.mark.parametrize("num_beams, groups", [(2, 2), (4, 2), (6, 3)])
+def test_groups_equal_a_plain_numpy_search(num_beams, groups):
+    toy = ToyCaptioner(vocabulary_size=11, num_images=4, seed=groups, end_bias=-60.0)
+    token_ids, scores = search(
+        toy, num_beams=num_beams, num_beam_groups=groups, num_return_sequences=groups,
+        diversity_penalty=0.7, max_length=6,
+    )
+    for image in range(4):
+        best = diverse_search(toy, image, num_beams // groups, groups, 0.7, 6)
+        np.testing.assert_allclose(scores[image], [score for score, _ in best], atol=1e-5)
+        assert token_ids[image].tolist() == [sequence for _, sequence in best]
+
+
+def diverse_search(toy, image, size, groups, penalty, max_length):
+    """The best of each group, best first, where no hypothesis ends before `max_length`."""
+    beams = [[(0.0, [BOS])] for _ in range(groups)]
+    for _ in range(max_length - 1):
+        taken = []
+        for group in range(groups):
+            continuations = []
+            for score, sequence in beams[group]:
+                chances = toy.log_probabilities(image, sequence)
+                for token in (t for t in range(len(chances)) if t not in (PAD, BOS, EOS)):
+                    total = score + chances[token]
+                    steered = total - penalty * taken.count(token)
+                    continuations.append((steered, total, [*sequence, token]))
+            best = sorted(continuations, reverse=True)[:size]
+            beams[group] = [(total, sequence) for _, total, sequence in best]
+            taken += [sequence[-1] for _, sequence in beams[group]]
+    return sorted((max(group) for group in beams), reverse=True)
+
+
+def test_repetition_penalty_is_part_of_the_log_probability():
+    toy = MarkovCaptioner({BOS: {4: 0.9, 5: 0.1}, 4: {4: 0.6, 5: 0.4}, 5: {EOS: 1.0}}, 6)
+    token_ids, mask = begin(1)
+    captions = []
+    for penalty in (1.0, 2.0):
+        result = generate(
+            toy.decode_step, toy.cache(), token_ids, mask,
+            sampler=BeamSearch(3, repetition_penalty=penalty), max_length=3, **SPECIAL_TOKENS,
+        )
+        captions.append(np.asarray(result["token_ids"])[0].tolist())
+    assert captions == [[BOS, 4, 4], [BOS, 4, 5]]
+    # Of the second token: BOS and 4 stand already, so their logits (log 0.6 = -0.51) are doubled.
+    first, second = toy.table[BOS].copy(), toy.table[4].copy()
+    first[BOS] *= 2.0
+    second[[BOS, 4]] *= 2.0
+    expected = first[4] - np.log(np.exp(first).sum()) + second[5] - np.log(np.exp(second).sum())
+    assert float(result["scores"][0]) == pytest.approx(float(expected), abs=1e-5)
+
+
 def test_signature_tells_samplers_apart():
-    signatures = {BeamSearch(*options).signature for options in ((2,), (3,), (3, 0.5), (3, 0.5, 2))}
-    assert len(signatures) == 4
+    options = ((2,), (3,), (3, 0.5), (3, 0.5, 2), (2, 0.0, 1, 2), (2, 0.0, 1, 2, 0.7))
+    signatures = {BeamSearch(*option).signature for option in options}
+    signatures.add(BeamSearch(2, repetition_penalty=1.2).signature)
+    assert len(signatures) == 7
     assert BeamSearch(2).signature == BeamSearch(num_beams=2).signature

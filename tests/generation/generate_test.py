@@ -13,6 +13,7 @@ import pytest
 from official_coca.errors import InvalidInputError
 from official_coca.generation.beam_search import BeamSearch
 from official_coca.generation.generate import SAMPLER_NAMES, generate, get_sampler
+from official_coca.generation.open_clip_beam import OpenClipBeamSearch
 from official_coca.generation.sampling import GreedySampler, TopKSampler, TopPSampler
 from tests.generation.toy_captioner import SPECIAL_TOKENS, ToyCaptioner, begin
 
@@ -25,11 +26,18 @@ def caption(**options):
 
 
 def captions_as_lists():
-    """What the JAX process prints too: greedy and n-best beam search on the same toy weights."""
+    """What the JAX process prints too: greedy and beam searches on the same toy weights."""
     toy = ToyCaptioner(vocabulary_size=12, num_images=3, seed=9, end_bias=-1.0)
     prompt = np.array([[2, 0, 0], [2, 4, 5], [2, 7, 0]]), np.arange(3) < np.array([[1], [3], [2]])
     results = []
-    for sampler in (GreedySampler(), BeamSearch(4, 0.7, 3)):
+    samplers = (
+        GreedySampler(),
+        GreedySampler(repetition_penalty=1.5),
+        BeamSearch(4, 0.7, 3),
+        BeamSearch(4, 0.7, 3, num_beam_groups=2),
+        OpenClipBeamSearch(4, 2, repetition_penalty=1.2),
+    )
+    for sampler in samplers:
         result = generate(
             toy.decode_step, toy.cache(), *prompt, sampler=sampler, max_length=6, **SPECIAL_TOKENS
         )
@@ -64,17 +72,26 @@ def test_jax_writes_the_same_captions():
     assert process.returncode == 0, process.stderr
     on_jax = json.loads(process.stdout.splitlines()[-1])
     on_this_backend = captions_as_lists()
-    for (scores, token_ids), (jax_scores, jax_token_ids) in zip(on_this_backend[:2], on_jax[:2]):
+    for (scores, token_ids), (jax_scores, jax_token_ids) in zip(on_this_backend[:5], on_jax[:5]):
         assert token_ids == jax_token_ids
         np.testing.assert_allclose(scores, jax_scores, atol=1e-5)
-    assert on_this_backend[2:] == on_jax[2:]
+    assert on_this_backend[5:] == on_jax[5:]
 
 
 def test_every_name_gives_a_sampler_that_captions():
-    assert {"greedy", "beam", "top_k", "top_p", "random", "contrastive"} == set(SAMPLER_NAMES)
+    names = {"greedy", "beam", "open_clip_beam", "top_k", "top_p", "random", "contrastive"}
+    assert names == set(SAMPLER_NAMES)
     for name in SAMPLER_NAMES:
         result = caption(sampler=name)
         assert result["token_ids"].shape == (2, 6) and result["scores"].shape == (2,)
+
+
+@pytest.mark.parametrize("sampler", ["greedy", "top_p", "beam", "random"])
+def test_scores_are_left_out_on_request_and_the_captions_stay(sampler):
+    with_scores = caption(sampler=sampler, seed=4)
+    without = caption(sampler=sampler, seed=4, return_scores=False)
+    assert set(without) == {"token_ids"}
+    np.testing.assert_array_equal(without["token_ids"], with_scores["token_ids"])
 
 
 def test_options_reach_the_sampler():
@@ -111,13 +128,26 @@ def test_bad_call_is_one_clear_line(options, message):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: get_sampler("greedy", num_beams=3), r"'greedy' has no option 'num_beams'.*none"),
+        (lambda: get_sampler("greedy", num_beams=3), r"'greedy' has no option 'num_beams'.*repetition"),
         (lambda: get_sampler("beam", beams=3), r"'beam' has no option 'beams'.*num_beams"),
         (lambda: get_sampler(GreedySampler(), k=3), r"'k' belongs to the sampler's constructor"),
         (lambda: BeamSearch(0), r"num_beams=0"),
         (lambda: BeamSearch(2.0), r"num_beams=2.0"),
         (lambda: BeamSearch(2, 0.0, 3), r"num_return_sequences=3 exceeds num_beams=2"),
         (lambda: BeamSearch(2, length_penalty=-0.1), r"length_penalty=-0.1"),
+        (lambda: BeamSearch(6, num_beam_groups=4), r"num_beams=6 .*num_beam_groups=4.*multiple"),
+        (lambda: BeamSearch(6, num_beam_groups=0), r"num_beam_groups=0"),
+        (lambda: BeamSearch(6, diversity_penalty=0.5), r"diversity_penalty=0.5.*num_beam_groups"),
+        (
+            lambda: BeamSearch(6, num_beam_groups=2, diversity_penalty=0),
+            r"diversity_penalty=0 .*above 0",
+        ),
+        (lambda: OpenClipBeamSearch(6, 4), r"num_beams=6 .*num_beam_groups=4"),
+        (lambda: OpenClipBeamSearch(1, 1), r"num_beams=1 .*greedy"),
+        (lambda: OpenClipBeamSearch(repetition_penalty="1"), r"repetition_penalty='1'"),
+        (lambda: get_sampler("greedy", repetition_penalty=0), r"repetition_penalty=0"),
+        (lambda: BeamSearch(2, repetition_penalty=-1.0), r"repetition_penalty=-1.0"),
+        (lambda: TopPSampler(repetition_penalty=float("nan")), r"repetition_penalty=nan"),
         (lambda: TopKSampler(k=0), r"k=0"),
         (lambda: TopKSampler(temperature=0), r"temperature=0.*greedy"),
         (lambda: TopKSampler(seed="x"), r"seed='x'"),

@@ -62,7 +62,9 @@ def test_row_without_a_prompt_opens_with_bos():
     np.testing.assert_array_equal(token_ids, decode(toy)[0])
 
 
-@pytest.mark.parametrize("sampler", ["greedy", "top_k", "top_p", "beam", "random", "contrastive"])
+@pytest.mark.parametrize(
+    "sampler", ["greedy", "top_k", "top_p", "beam", "open_clip_beam", "random", "contrastive"]
+)
 def test_pad_bos_and_foreign_ids_are_never_produced(sampler):
     toy = ToyCaptioner(vocabulary_size=9, num_images=4)
     toy.images[:, [PAD, BOS, 7, 8]] += 50.0
@@ -112,6 +114,19 @@ def test_top_p_draws_the_smallest_set_with_probability_p():
     assert set(draw(TopPSampler(p=1.0, k=2), logits)) == {1, 3}
 
 
+@pytest.mark.parametrize("p", [0.3, 0.9999])  # reached by the likeliest tokens, and not
+def test_top_p_of_a_large_vocabulary_draws_from_the_same_set(p):
+    logits = np.random.default_rng(0).normal(scale=4.0, size=1000)
+    probabilities = np.exp(logits) / np.exp(logits).sum()
+    order = np.argsort(-probabilities)
+    needed = np.searchsorted(np.cumsum(probabilities[order]), p) + 1
+    assert (needed <= 128) == (p < 0.9)
+    drawn = draw(TopPSampler(p=p), logits)
+    assert set(drawn) <= set(order[:needed])
+    expected = probabilities[order[0]] / probabilities[order[:needed]].sum()
+    assert np.mean(drawn == order[0]) == pytest.approx(expected, abs=0.05)
+
+
 def test_temperature_sharpens_and_flattens():
     logits = np.log([0.4, 0.6])
     for kind in (TopKSampler, TopPSampler):
@@ -138,11 +153,23 @@ def test_own_seed_repeats_and_no_seed_varies():
     assert (fresh[0] != fresh[1]).any()
 
 
-@pytest.mark.parametrize("name", ["greedy", "top_k", "top_p", "beam", "random", "contrastive"])
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("greedy", {"repetition_penalty": 1.5}),
+        ("top_k", {}),
+        ("top_p", {}),
+        ("beam", {}),
+        ("beam", {"num_beams": 4, "num_beam_groups": 2, "repetition_penalty": 1.5}),
+        ("open_clip_beam", {"repetition_penalty": 1.5}),
+        ("random", {}),
+        ("contrastive", {}),
+    ],
+)
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_compiled_decoding_equals_eager(name, jit_compile):
+def test_compiled_decoding_equals_eager(name, options, jit_compile):
     toy = ToyCaptioner(seed=2, num_images=3, end_bias=-1.0)
-    sampler = get_sampler(name)
+    sampler = get_sampler(name, **options)
 
     @tf.function(jit_compile=jit_compile)
     def compiled(token_ids, mask, seed):
@@ -152,7 +179,7 @@ def test_compiled_decoding_equals_eager(name, jit_compile):
         )
 
     token_ids, mask = begin(3)
-    if name in ("greedy", "beam", "contrastive") or not jit_compile:  # XLA draws other numbers
+    if name in ("greedy", "beam", "open_clip_beam", "contrastive") or not jit_compile:  # XLA draws other numbers
         expected, scores = decode(toy, sampler=sampler, seed=3)
         result = compiled(token_ids, mask, tf.constant(3))
         np.testing.assert_array_equal(result["token_ids"], expected)
@@ -164,7 +191,7 @@ def test_compiled_decoding_equals_eager(name, jit_compile):
         assert any((np.asarray(other) != np.asarray(first)).any() for other in others)
 
 
-@pytest.mark.parametrize("name", ["greedy", "top_p", "beam", "random"])
+@pytest.mark.parametrize("name", ["greedy", "top_p", "beam", "open_clip_beam", "random"])
 def test_one_graph_serves_every_batch_size(name):
     toy = ToyCaptioner(seed=2, num_images=4, end_bias=-1.0)
     sampler = get_sampler(name)
@@ -207,7 +234,9 @@ def test_equal_samplers_share_a_signature_and_others_do_not():
         TopKSampler(k=3).signature,
         TopKSampler(k=4).signature,
         TopKSampler(k=3, temperature=2.0).signature,
+        TopKSampler(k=3, repetition_penalty=2.0).signature,
+        GreedySampler(repetition_penalty=2.0).signature,
         TopPSampler(p=0.5).signature,
         TopPSampler(p=0.5, k=3).signature,
     }
-    assert len(signatures) == 6
+    assert len(signatures) == 8
