@@ -108,9 +108,11 @@ class BatchQueue:
                 self._drop_unwanted(now)
             if self._depth >= self._options.max_queued_requests:
                 raise RequestError(429, f"{self._depth} requests wait already", retry_after=1)
-            self._groups.setdefault(waiting.group, collections.deque()).append(waiting)
+            queue = self._groups.setdefault(waiting.group, collections.deque())
+            queue.append(waiting)
             self._depth += 1
-            self._condition.notify()
+            if len(queue) == 1 or self._is_full(queue):  # otherwise a thread watches it already
+                self._condition.notify()
         return future
 
     def close(self, seconds):
@@ -162,16 +164,22 @@ class BatchQueue:
                 ready_at = {group: self._ready_at(queue) for group, queue in self._groups.items()}
                 group = min(ready_at, key=ready_at.get, default=None)
                 if group is not None and (ready_at[group] <= now or self._stopping):
-                    return self._pop(group)
+                    batch = self._pop(group)
+                    if self._groups:  # another thread watches what is left
+                        self._condition.notify()
+                    return batch
                 if self._stopping:
                     return None
                 self._condition.wait(None if group is None else ready_at[group] - now)
 
     def _ready_at(self, queue):
         head = queue[0]
-        if not head.merges or sum(item.rows for item in queue) >= self._options.max_batch_size:
+        if not head.merges or self._is_full(queue):
             return head.arrived
         return head.arrived + self._options.batch_timeout_micros / 1e6
+
+    def _is_full(self, queue):
+        return sum(item.rows for item in queue) >= self._options.max_batch_size
 
     def _pop(self, group):
         queue = self._groups[group]
@@ -186,20 +194,16 @@ class BatchQueue:
 
     def _drop_unwanted(self, now):
         for group, queue in list(self._groups.items()):
-            kept = collections.deque()
-            for item in queue:
-                if item.future.cancelled() or item.deadline <= now:
-                    self._metrics.count_expired()
-                    if item.future.set_running_or_notify_cancel():
-                        item.future.set_exception(
-                            RequestError(504, "the request waited past its deadline")
-                        )
-                else:
-                    kept.append(item)
-            self._depth -= len(queue) - len(kept)
-            if kept:
-                self._groups[group] = kept
-            else:
+            unwanted = [item for item in queue if item.future.cancelled() or item.deadline <= now]
+            for item in unwanted:
+                queue.remove(item)
+                self._metrics.count_expired()
+                if item.future.set_running_or_notify_cancel():
+                    item.future.set_exception(
+                        RequestError(504, "the request waited past its deadline")
+                    )
+            self._depth -= len(unwanted)
+            if not queue:
                 del self._groups[group]
 
     def _run(self, batch):
