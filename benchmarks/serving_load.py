@@ -274,7 +274,12 @@ def _parse():
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--bad_share", type=float, default=0.02)
-    parser.add_argument("--mix", type=_mix, default="encode_image:6,encode_text:2,classify:1,generate:1")
+    parser.add_argument(
+        "--mix",
+        type=_mix,
+        default="encode_image:6,encode_text:2,classify:1,generate:1",
+        help="signatures and their weights",
+    )
     parser.add_argument("--scenarios", default=",".join(SCENARIOS))
     parser.add_argument("--throughput_requests", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3, help="of batching and of restart")
