@@ -13,6 +13,7 @@ that something was missed.
 import argparse
 import asyncio
 import collections
+import contextlib
 import itertools
 import json
 import os
@@ -88,23 +89,31 @@ def load(flags):
 
 
 def batching(flags):
-    """Requests a second with batches against one row a call, in turns on two servers."""
+    """Requests a second with batches against one row a call: two servers, asked in turns."""
     requests = make_requests(flags.throughput_requests, flags.mix, good_rows(), [], 0.0)
     variants = {"batches": (), "one row a call": ("--max_batch_size=1",)}
-    rates = {name: [] for name in variants}
-    for name, extra in itertools.islice(itertools.cycle(variants.items()), 2 * flags.rounds):
-        with ServerProcess(flags.model_dir, *flags.server_flag, *extra) as server:
+    rates, processor = ({name: [] for name in variants} for _ in range(2))
+    with contextlib.ExitStack() as stack:
+        servers = {
+            name: stack.enter_context(ServerProcess(flags.model_dir, *flags.server_flag, *extra))
+            for name, extra in variants.items()
+        }
+        for _, (name, server) in itertools.product(range(flags.rounds), servers.items()):
             asyncio.run(send_all(server.predict_url, requests[:64], flags.clients))
-            started = time.perf_counter()
+            started, used = time.perf_counter(), server.cpu_seconds()
             answers = asyncio.run(send_all(server.predict_url, requests, flags.clients))
             rates[name].append(len(answers) / (time.perf_counter() - started))
+            processor[name].append(1000 * (server.cpu_seconds() - used) / len(answers))
             if any(answer.status != 200 for answer in answers):
                 raise RuntimeError("a good request failed while throughput was measured")
     medians = {name: statistics.median(values) for name, values in rates.items()}
     ratio = medians["batches"] / medians["one row a call"]
     return {
-        "requests_per_second": {name: round(value, 1) for name, value in medians.items()},
+        "requests_per_second": _rounded(medians),
         "rounds": {name: [round(value, 1) for value in values] for name, values in rates.items()},
+        "server_cpu_ms_per_request": _rounded(
+            {name: statistics.median(values) for name, values in processor.items()}
+        ),
         "ratio": round(ratio, 2),
         "checks": {f"at least {_WANTED_RATIO:g} times": ratio >= _WANTED_RATIO},
     }
@@ -215,6 +224,10 @@ def write_half(source, directory):
     os.truncate(data, data.stat().st_size // 2)
 
 
+def _rounded(values):
+    return {name: round(value, 2) for name, value in values.items()}
+
+
 async def _kill_under_load(server, requests, clients):
     sending = asyncio.create_task(send_all(server.predict_url, requests, clients))
     await asyncio.sleep(0.2)
@@ -261,7 +274,12 @@ def _parse():
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--bad_share", type=float, default=0.02)
-    parser.add_argument("--mix", type=_mix, default="encode_image:6,encode_text:2,classify:1,generate:1")
+    parser.add_argument(
+        "--mix",
+        type=_mix,
+        default="encode_image:6,encode_text:2,classify:1,generate:1",
+        help="signatures and their weights",
+    )
     parser.add_argument("--scenarios", default=",".join(SCENARIOS))
     parser.add_argument("--throughput_requests", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3, help="of batching and of restart")

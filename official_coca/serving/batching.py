@@ -1,52 +1,22 @@
-"""Merges the requests of many clients into batches, runs them, and hands each its own rows.
+"""Merges the requests of many clients into batches.
 
 Shapes: B rows of a request; a batch has the rows of its requests one after the other.
 """
 
 import collections
 import concurrent.futures
-import dataclasses
-import logging
 import math
 import threading
 import time
 
 import numpy as np
-import tensorflow as tf
 
+from official_coca.serving.batch_runner import BatchRunner, QueuedRequest
 from official_coca.serving.request_error import RequestError
-
-_LOGGER = logging.getLogger(__name__)
-# What TensorFlow raises for the values of its inputs; everything else is the server's fault.
-_CLIENT_ERRORS = (
-    tf.errors.InvalidArgumentError,
-    tf.errors.OutOfRangeError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.UnimplementedError,
-)
-
-
-@dataclasses.dataclass(eq=False)
-class _Waiting:
-    version: object
-    signature: object
-    inputs: dict
-    rows: int
-    group: object
-    merges: bool
-    deadline: float
-    arrived: float
-    future: concurrent.futures.Future
-
-
-class _NotByRowsError(Exception):
-    """A signature's outputs do not have one entry for each row of its inputs."""
 
 
 class BatchQueue:
     """A bounded queue of requests and the threads that run it in batches.
-
-    A batch that fails is run again request by request, so that only the request at fault fails.
 
     Args:
         options: `batching_options.BatchingOptions`.
@@ -56,10 +26,10 @@ class BatchQueue:
     def __init__(self, options, metrics):
         self._options = options
         self._metrics = metrics
+        self._runner = BatchRunner(options, metrics)
         self._condition = threading.Condition()
         self._groups = {}  # what may be merged: its requests, oldest first
         self._depth = 0
-        self._found_unmergeable = set()  # signature names whose outputs are not by rows
         self._stopping = False
         self._threads = [
             threading.Thread(target=self._work, name=f"batches-{index}", daemon=True)
@@ -90,7 +60,7 @@ class BatchQueue:
         rows, group = self._group(version, signature, inputs)
         future = concurrent.futures.Future()
         now = time.monotonic()
-        waiting = _Waiting(
+        waiting = QueuedRequest(
             version,
             signature,
             inputs,
@@ -108,9 +78,11 @@ class BatchQueue:
                 self._drop_unwanted(now)
             if self._depth >= self._options.max_queued_requests:
                 raise RequestError(429, f"{self._depth} requests wait already", retry_after=1)
-            self._groups.setdefault(waiting.group, collections.deque()).append(waiting)
+            queue = self._groups.setdefault(waiting.group, collections.deque())
+            queue.append(waiting)
             self._depth += 1
-            self._condition.notify()
+            if len(queue) == 1 or self._is_full(queue):  # otherwise a thread watches it already
+                self._condition.notify()
         return future
 
     def close(self, seconds):
@@ -130,7 +102,7 @@ class BatchQueue:
         self._check_size(inputs if alone else [name for name in shared if name in inputs], inputs)
         by_rows = {name: array for name, array in inputs.items() if name not in shared}
         sizes = {array.shape[:1] for array in by_rows.values()}
-        if alone or signature.name in self._found_unmergeable or len(sizes) != 1:
+        if alone or not self._runner.may_merge(signature.name) or len(sizes) != 1:
             return 1, None
         (size,) = sizes
         if size in ((), (0,)):
@@ -150,7 +122,7 @@ class BatchQueue:
 
     def _work(self):
         while (batch := self._take()) is not None:
-            self._run(batch)
+            self._runner.run(batch)
             del batch  # a waiting thread would keep the request's tensors and its version
 
     def _take(self):
@@ -162,16 +134,22 @@ class BatchQueue:
                 ready_at = {group: self._ready_at(queue) for group, queue in self._groups.items()}
                 group = min(ready_at, key=ready_at.get, default=None)
                 if group is not None and (ready_at[group] <= now or self._stopping):
-                    return self._pop(group)
+                    batch = self._pop(group)
+                    if self._groups:  # another thread watches what is left
+                        self._condition.notify()
+                    return batch
                 if self._stopping:
                     return None
                 self._condition.wait(None if group is None else ready_at[group] - now)
 
     def _ready_at(self, queue):
         head = queue[0]
-        if not head.merges or sum(item.rows for item in queue) >= self._options.max_batch_size:
+        if not head.merges or self._is_full(queue):
             return head.arrived
         return head.arrived + self._options.batch_timeout_micros / 1e6
+
+    def _is_full(self, queue):
+        return sum(item.rows for item in queue) >= self._options.max_batch_size
 
     def _pop(self, group):
         queue = self._groups[group]
@@ -186,122 +164,20 @@ class BatchQueue:
 
     def _drop_unwanted(self, now):
         for group, queue in list(self._groups.items()):
-            kept = collections.deque()
-            for item in queue:
-                if item.future.cancelled() or item.deadline <= now:
-                    self._metrics.count_expired()
-                    if item.future.set_running_or_notify_cancel():
-                        item.future.set_exception(
-                            RequestError(504, "the request waited past its deadline")
-                        )
-                else:
-                    kept.append(item)
-            self._depth -= len(queue) - len(kept)
-            if kept:
-                self._groups[group] = kept
-            else:
+            unwanted = [item for item in queue if item.future.cancelled() or item.deadline <= now]
+            for item in unwanted:
+                queue.remove(item)
+                self._metrics.count_expired()
+                if item.future.set_running_or_notify_cancel():
+                    item.future.set_exception(
+                        RequestError(504, "the request waited past its deadline")
+                    )
+            self._depth -= len(unwanted)
+            if not queue:
                 del self._groups[group]
-
-    def _run(self, batch):
-        if not batch:  # their clients have gone
-            return
-        try:
-            merges = all(item.merges for item in batch)
-            results = self._run_merged(batch) if merges else [self._run_alone(batch[0])]
-        except _NotByRowsError as error:
-            _LOGGER.warning("%s; its requests are not merged from now on", error)
-            self._found_unmergeable.add(batch[0].signature.name)
-            for item in batch:
-                item.merges = False
-                self._run([item])
-        except Exception as error:  # of any kind: one request must not stop the thread
-            if len(batch) == 1:
-                batch[0].future.set_exception(_to_request_error(error, batch[0].signature))
-                return
-            for item in batch:
-                self._run([item])
-        else:
-            for item, outputs in zip(batch, results):
-                item.future.set_result(outputs)
-
-    def _run_alone(self, item):
-        self._metrics.count_batch(item.signature.name, item.rows)
-        return item.version.run(item.signature.name, item.inputs)
-
-    def _run_merged(self, batch):
-        """Returns the outputs of each request of the batch."""
-        first = batch[0]
-        shared = self._options.shared_inputs.get(first.signature.name, ())
-        inputs = {
-            name: array
-            if name in shared or len(batch) == 1
-            else np.concatenate([item.inputs[name] for item in batch])
-            for name, array in first.inputs.items()
-        }
-        rows, size = sum(item.rows for item in batch), self._options.max_batch_size
-        pieces = [
-            self._run_piece(first, inputs, shared, start, min(start + size, rows))
-            for start in range(0, rows, size)
-        ]
-        outputs = {name: [piece[name] for piece in pieces] for name in pieces[0]}
-        outputs = {
-            name: parts[0] if len(parts) == 1 else np.concatenate(parts)
-            for name, parts in outputs.items()
-        }
-        ends = np.cumsum([item.rows for item in batch])
-        return [
-            {name: array[end - item.rows : end] for name, array in outputs.items()}
-            for item, end in zip(batch, ends)
-        ]
-
-    def _run_piece(self, item, inputs, shared, start, end):
-        """Returns the outputs of rows `start` to `end`; `item` is any request of the batch."""
-        if start and item.deadline <= time.monotonic():  # later pieces are of one request alone
-            raise RequestError(504, f"the deadline passed after {start} rows")
-        rows = end - start
-        padding = self._padded_size(rows) - rows
-        piece = {
-            name: array if name in shared else _pad(array[start:end], padding)
-            for name, array in inputs.items()
-        }
-        self._metrics.count_batch(item.signature.name, rows)
-        outputs = item.version.run(item.signature.name, piece)
-        for name, array in outputs.items():
-            if array.shape[:1] != (rows + padding,):
-                raise _NotByRowsError(
-                    f"output {name} of signature {item.signature.name} has shape {array.shape} "
-                    f"for {rows + padding} rows"
-                )
-        return {name: array[:rows] for name, array in outputs.items()}
-
-    def _padded_size(self, rows):
-        return min((size for size in self._options.allowed_batch_sizes if size >= rows), default=rows)
 
 
 def _value(name, array):
     """What two requests that may be merged are equal in."""
     content = tuple(array.ravel()) if array.dtype == object else array.tobytes()
     return name, array.shape, content
-
-
-def _pad(array, count):
-    """Repeats the last row `count` times: a row that the model has to take anyway."""
-    return np.concatenate([array, np.repeat(array[-1:], count, axis=0)]) if count else array
-
-
-def _to_request_error(error, signature):
-    if isinstance(error, RequestError):
-        return error
-    message = _last_line(str(getattr(error, "message", error))) or type(error).__name__
-    if isinstance(error, _CLIENT_ERRORS):
-        return RequestError(400, f"signature {signature.name} refused its inputs: {message}")
-    if isinstance(error, tf.errors.ResourceExhaustedError):
-        return RequestError(429, "the model ran out of memory; send fewer rows", retry_after=1)
-    _LOGGER.error("signature %s failed", signature.name, exc_info=error)
-    return RequestError(500, f"signature {signature.name} failed: {message}")
-
-
-def _last_line(message):
-    """What TensorFlow has to say: the last line before the nodes that it lists in [[ ]]."""
-    lines = [line.strip() for line in message.splitlines()]
-    return next((line[:300] for line in reversed(lines) if line and line[:2] != "[["), "")

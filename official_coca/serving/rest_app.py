@@ -176,7 +176,7 @@ class RestApp:
         )
 
     async def _in_turn(self, size, function, *arguments):
-        """Calls a function: one of much JSON in a thread, one at a time, lest others wait for it."""
+        """Calls a function; for much JSON in a thread, one at a time, lest others wait for it."""
         if size < _LARGE_BODY:
             return function(*arguments)
         loop = asyncio.get_running_loop()

@@ -48,7 +48,9 @@ def read_predict_request(body, signatures):
         if row_format
         else _named_columns(fields["inputs"], signature)
     )
-    inputs = {name: to_array(value, signature.inputs[name], name) for name, value in columns.items()}
+    inputs = {
+        name: to_array(value, signature.inputs[name], name) for name, value in columns.items()
+    }
     return PredictRequest(signature, inputs, row_format)
 
 
@@ -215,12 +217,13 @@ def _to_number_array(leaves, dtype, name):
         if not dtype.is_floating:
             return np.array(leaves, dtype=dtype.as_numpy_dtype)
         wide = np.array(leaves, dtype=np.float64)
+        with np.errstate(over="ignore"):
+            array = wide.astype(dtype.as_numpy_dtype)
+        if np.any(np.isinf(array) & ~np.isinf(wide)):
+            raise OverflowError
     except OverflowError:
-        raise RequestError(400, f"input {name!r} has a number out of range of {dtype.name}") from None
-    with np.errstate(over="ignore"):
-        array = wide.astype(dtype.as_numpy_dtype)
-    if np.any(np.isinf(array) & ~np.isinf(wide)):
-        raise RequestError(400, f"input {name!r} has a number out of range of {dtype.name}")
+        message = f"input {name!r} has a number out of range of {dtype.name}"
+        raise RequestError(400, message) from None
     return array
 
 

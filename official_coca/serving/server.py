@@ -54,7 +54,8 @@ def _run(flags, options, listener):
         max_requests=flags.max_queued_requests + flags.num_batch_threads * flags.max_batch_size,
     )
     versions.start()
-    asyncio.run(_serve(RestApp(flags.model_name, versions, queue, metrics, limits), listener, flags))
+    app = RestApp(flags.model_name, versions, queue, metrics, limits)
+    asyncio.run(_serve(app, listener, flags))
     ended = queue.close(_LAST_CALLS) and versions.stop(_LAST_CALLS)
     logging.info("stopped")
     if not ended:  # a model that is being loaded or run cannot be interrupted in another way

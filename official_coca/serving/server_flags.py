@@ -39,7 +39,7 @@ def batching_options(flags):
             "--allowed_batch_sizes must ascend and end with --max_batch_size="
             f"{flags.max_batch_size}, got {','.join(map(str, sizes))}"
         )
-    shared_inputs = {} if flags.shared_inputs is None else {"shared_inputs": dict(flags.shared_inputs)}
+    shared = {} if flags.shared_inputs is None else {"shared_inputs": dict(flags.shared_inputs)}
     return BatchingOptions(
         max_batch_size=flags.max_batch_size,
         batch_timeout_micros=flags.batch_timeout_micros,
@@ -48,7 +48,7 @@ def batching_options(flags):
         max_queued_requests=flags.max_queued_requests,
         unmerged=flags.unmerged,
         max_combinations=flags.max_combinations,
-        **shared_inputs,
+        **shared,
     )
 
 

@@ -1,4 +1,4 @@
-"""The newest whole version is served; the others are left alone, or let go when nobody uses them."""
+"""The newest whole version is served; others are left alone, or let go when nobody uses them."""
 
 import os
 

@@ -46,7 +46,8 @@ class Server:
         try:
             connection.request(method, path, None if fields is None else json.dumps(fields))
             response = connection.getresponse()
-            return response.status, json.loads(response.read()), response.getheader("X-Model-Version")
+            answer = json.loads(response.read())
+            return response.status, answer, response.getheader("X-Model-Version")
         finally:
             connection.close()
 

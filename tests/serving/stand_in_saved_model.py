@@ -160,17 +160,16 @@ def _is_plain_png(images):
 def write_stand_in(directory, **options):
     """Writes a SavedModel at `directory`."""
     module = StandIn(**options)
-    names = (
-        "encode_image encode_text classify score generate encode_image_tensor encode_token_ids total"
-    )
-    signatures = {name: getattr(module, name) for name in names.split()}
+    texts = "encode_image encode_text classify score generate"
+    tensors = "encode_image_tensor encode_token_ids total"
+    signatures = {name: getattr(module, name) for name in f"{texts} {tensors}".split()}
     signatures["serving_default"] = module.encode_image
     tf.saved_model.save(module, str(directory), signatures=signatures)
 
 
 @functools.cache
 def stand_in_directory():
-    """A `pathlib.Path` with version 1 of the stand-in, written once a process; copy it to change."""
+    """A `pathlib.Path` with version 1 of the stand-in, written once; copy it to change it."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="stand_in_"))
     atexit.register(shutil.rmtree, directory)
     write_stand_in(directory / "1")
