@@ -13,9 +13,9 @@ import tensorflow as tf
 
 _HEADER_SIZE = 32
 _JPEG_WINDOW = 16
-# Photographs have tens of segments before their size; a hostile file can have hundreds of
-# thousands.
-_MOST_JPEG_SEGMENTS = 2_000
+# Photographs have tens of segments before their size, as many hundreds as megabytes of metadata
+# need; a hostile file can have hundreds of thousands.
+_MOST_JPEG_SEGMENTS = 500
 _START_OF_FRAME = [0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF]
 _WITHOUT_LENGTH = [0x01, *range(0xD0, 0xD8)]
 _NO_SIZE_TO_COME = [0xD8, 0xD9, 0xDA]  # a second start, the end, the pixels
@@ -24,8 +24,8 @@ _NO_SIZE_TO_COME = [0xD8, 0xD9, 0xDA]  # a second start, the end, the pixels
 def declared_pixels(encoded):
     """Returns the pixels that each file declares, (B,) int64; 0 for what is not decoded.
 
-    Not decoded are other formats than JPEG, PNG, GIF, BMP and WebP, animated WebP, and headers
-    that end too early or contradict the format. Works in a graph, for any B.
+    Not decoded are other formats than JPEG, PNG, GIF, BMP and WebP, animated WebP, and JPEG
+    without a frame header. Works in a graph, for any B.
 
     Args:
         encoded: (B,) strings.

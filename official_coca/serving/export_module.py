@@ -69,7 +69,7 @@ class ExportModule(tf.Module):
         self.offered_signatures = _chosen_signatures(model, signatures)
         for signature in self.offered_signatures:
             specs = [tensor.spec(self.sizes) for tensor in signature.inputs]
-            setattr(self, signature.name, _graph(getattr(self, f"_{signature.name}"), specs))
+            setattr(self, signature.name, _graph(self._method(signature.name), specs))
         self.preprocess_images = _graph(
             self._preprocess_images, [tf.TensorSpec([None], tf.string, name="image_bytes")]
         )
@@ -92,6 +92,16 @@ class ExportModule(tf.Module):
             images = tf.TensorSpec((None, *self.sizes.values(), 3), tf.float32, name="images")
             for training in (False, True):
                 self.__call__.get_concrete_function(images, training=training)
+
+    def _method(self, name):
+        if name != "generate":
+            return getattr(self, f"_{name}")
+
+        # A default goes into the signature if it is a tensor, which cannot be made on import.
+        def generate(image_bytes, prompt=tf.constant([""])):
+            return self._generate(image_bytes, prompt)
+
+        return generate
 
     # === Signatures ===
 
@@ -123,7 +133,7 @@ class ExportModule(tf.Module):
         similarity = self._graphs.similarity(images, texts)
         return {"similarity": similarity, "image_valid": image_valid, "text_valid": text_valid}
 
-    def _generate(self, image_bytes, prompt=tf.constant([""])):
+    def _generate(self, image_bytes, prompt):
         images, valid = self._graphs.decode_images(image_bytes)
         prompt = _one_for_each(prompt, tf.shape(image_bytes)[0])
         prompt, is_utf8 = safe_texts(prompt, self.caption_length)

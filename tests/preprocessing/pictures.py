@@ -1,0 +1,119 @@
+"""Picture files of every kind that a server is sent, good and bad."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image
+
+WIDTH, HEIGHT = 37, 23
+
+
+def encode(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def random_picture(size=(WIDTH, HEIGHT), seed=0, channels=3):
+    shape = (size[1], size[0], channels)
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8))
+
+
+def animation(kind, frames=3, size=(WIDTH, HEIGHT)):
+    pictures = [random_picture(size, seed) for seed in range(frames)]
+    return encode(pictures[0], kind, save_all=True, append_images=pictures[1:])
+
+
+def good_pictures():
+    """Name → file; all but "one pixel" declare WIDTH x HEIGHT."""
+    colour, transparent = random_picture(), random_picture(channels=4)
+    sixteen_bit = Image.fromarray(
+        np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH), np.uint16)
+    )
+    jpeg = encode(colour, "JPEG")
+    return {
+        "jpeg": jpeg,
+        "jpeg progressive": encode(colour, "JPEG", progressive=True),
+        "jpeg grey": encode(colour.convert("L"), "JPEG"),
+        "jpeg cmyk": encode(colour.convert("CMYK"), "JPEG"),
+        "jpeg with another in its exif": encode(colour, "JPEG", exif=b"Exif\0\0" + jpeg),
+        "jpeg with fill bytes": jpeg[:2] + b"\xff" * 40 + jpeg[2:],
+        "png": encode(colour, "PNG"),
+        "png alpha": encode(transparent, "PNG"),
+        "png palette": encode(colour.convert("P"), "PNG"),
+        "png 16 bit": encode(sixteen_bit, "PNG"),
+        "gif": encode(colour.convert("P"), "GIF"),
+        "gif animated": animation("GIF"),
+        "bmp": encode(colour, "BMP"),
+        "bmp palette": encode(colour.quantize(7), "BMP"),
+        "webp": encode(colour, "WEBP"),
+        "webp lossless": encode(colour, "WEBP", lossless=True),
+        "webp alpha": encode(transparent, "WEBP"),
+        "one pixel": encode(random_picture((1, 1)), "PNG"),
+    }
+
+
+def bombs(width=20_000, height=20_000):
+    """Name → small file that declares a huge picture."""
+    jpeg = encode(random_picture(), "JPEG")
+    size_at = jpeg.index(b"\xff\xc0") + 5
+    gif = bytearray(encode(random_picture().convert("P"), "GIF"))
+    size_bytes = struct.pack("<HH", width, height)
+    wide_frame = bytearray(gif)
+    frame_at = gif.index(b"\x2c" + struct.pack("<HHHH", 0, 0, WIDTH, HEIGHT))
+    wide_frame[frame_at + 5 : frame_at + 9] = size_bytes
+    gif[6:10] = size_bytes
+    webp = bytearray(encode(random_picture(channels=4), "WEBP"))
+    webp[24:30] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    bitmap = bytearray(encode(random_picture(), "BMP"))
+    bitmap[18:26] = struct.pack("<ii", width, -height)
+    return {
+        "png": png_of_zeros(width, height, rows=10),
+        "jpeg": jpeg[:size_at] + struct.pack(">HH", height, width) + jpeg[size_at + 4 :],
+        "gif": bytes(gif),
+        "gif frame": bytes(wide_frame),
+        "webp": bytes(webp),
+        "bmp": bytes(bitmap),
+    }
+
+
+def png_of_zeros(width, height, rows=None):
+    """A PNG of black pixels, a thousandth of their size; `rows` of them, or all."""
+
+    def chunk(kind, content):
+        body = kind + content
+        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+    deflate = zlib.compressobj(9)
+    row = bytes(1 + 3 * width)
+    pixels = b"".join(deflate.compress(row) for _ in range(rows or height)) + deflate.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    )
+
+
+def bad_pictures():
+    """Name → file that is no picture, or not a whole one."""
+    good = good_pictures()
+    cut = {
+        f"{name} cut at {share}": file[: int(len(file) * share)]
+        for name, file in good.items()
+        for share in (0.05, 0.6)
+        if name in ("jpeg", "jpeg progressive", "png", "gif", "bmp", "webp")
+    }
+    return {
+        "empty": b"",
+        "text": b"hello",
+        "jpeg start": b"\xff\xd8\xff",
+        "jpeg of endless segments": b"\xff\xd8" + b"\xff\xe0\x00\x02" * 50_000,
+        "jpeg segment of no length": b"\xff\xd8\xff\xe0\x00\x00" + good["jpeg"],
+        "png start": b"\x89PNG\r\n\x1a\n",
+        "gif start": b"GIF89a",
+        "webp animated": animation("WEBP"),
+        "webp start": b"RIFF\0\0\0\0WEBPVP8X",
+        "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        **cut,
+    }

@@ -1,0 +1,42 @@
+"""`official_coca.load` takes presets and SavedModels from wherever they are."""
+
+import pytest
+import tensorflow as tf
+
+import official_coca
+from official_coca import saving
+from official_coca.errors import InvalidInputError
+
+
+def test_saved_model_is_found_by_version_and_by_parent(directory):
+    for path in (directory, directory / "1"):
+        served = official_coca.load(str(path))
+        assert served.encode_text(tf.constant(["a cat"]))["text_embedding"].shape == (1, 16)
+
+
+def test_preset_becomes_a_model(model, tmp_path):
+    model.save_to_preset(tmp_path / "preset")
+    assert isinstance(official_coca.load(tmp_path / "preset"), official_coca.CoCa)
+
+
+@pytest.mark.parametrize("handle", ["hf://someone/coca", "kaggle://someone/coca/tensorFlow2/tiny"])
+def test_hubs_are_asked(directory, monkeypatch, handle):
+    asked = []
+    monkeypatch.setattr(
+        saving, "_download", lambda *arguments: asked.append(arguments[2]) or directory
+    )
+    assert official_coca.load(handle).encode_text is not None
+    assert asked == [handle]
+
+
+def test_handle_with_nothing_in_it_is_named(tmp_path):
+    with pytest.raises(InvalidInputError, match="neither a preset"):
+        official_coca.load(tmp_path)
+    with pytest.raises(InvalidInputError, match="unknown preset"):
+        official_coca.load("no/such/place")
+
+
+def test_damaged_saved_model_is_named(tmp_path):
+    (tmp_path / "saved_model.pb").write_bytes(b"damaged")
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        official_coca.load(tmp_path)

@@ -1,0 +1,107 @@
+"""The SavedModel can be loaded, trained and put into other models without this package."""
+
+import subprocess
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from tests.tiny_models import random_captions, random_images
+
+ALONE = """
+import sys
+import tensorflow as tf, tensorflow_text
+from {module} import load
+model = load({directory!r})
+assert not any(name.split(".")[0] in ("keras", "tf_keras", "official_coca") for name in sys.modules)
+images = tf.random.normal((2, 8, 12, 3))
+for name in ("encode_image", "encode_text", "generate"):
+    assert callable(getattr(model, name)), name
+print(model(images).shape, model.encode_text(tf.constant(["a cat"]))["text_embedding"].shape,
+      len(model.variables), len(model.trainable_variables), len(model.regularization_losses))
+"""
+
+
+def run_alone(code, cwd):
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+def test_a_process_without_keras_and_this_package_can_use_it(model, directory):
+    code = ALONE.format(module="tensorflow.saved_model", directory=str(directory / "1"))
+    code = code.replace("from tensorflow.saved_model import load", "load = tf.saved_model.load")
+    expected = f"(2, 16) (1, 16) {len(model.weights)} {len(model.trainable_weights)} 0"
+    assert run_alone(code, directory) == expected
+
+
+def test_variables_are_the_models_and_stored_once(model, directory, served):
+    for ours, theirs in zip(model.weights, served.variables, strict=True):
+        np.testing.assert_array_equal(ours.value, theirs)
+    reader = tf.train.load_checkpoint(str(directory / "1" / "variables" / "variables"))
+    stored = [n for n in reader.get_variable_to_shape_map() if "VARIABLE_VALUE" in n]
+    assert len(stored) == len(model.weights)
+
+
+def test_one_step_of_training_lowers_a_loss(directory):
+    model = tf.saved_model.load(str(directory / "1"))
+    images, token_ids = random_images(4), random_captions([4, 5, 6, 7])
+    for embed in (
+        lambda: model(tf.constant(images), training=True),
+        lambda: model.encode_image_tensor(tf.constant(images))["image_embedding"],
+        lambda: model.encode_token_ids(tf.constant(token_ids))["text_embedding"],
+    ):
+
+        def loss(embed=embed):
+            return tf.reduce_mean(tf.square(embed() - 0.25))
+
+        with tf.GradientTape() as tape:
+            before = loss()
+        gradients = tape.gradient(before, model.trainable_variables)
+        assert any(gradient is not None for gradient in gradients)
+        for variable, gradient in zip(model.trainable_variables, gradients):
+            if gradient is not None:
+                variable.assign_sub(0.05 * tf.convert_to_tensor(gradient))
+        assert loss() < before
+
+
+def test_it_is_a_layer_of_a_keras_model(model, directory):
+    import keras
+
+    layer = keras.layers.TFSMLayer(str(directory / "1"), call_endpoint="encode_image_tensor")
+    inputs = keras.Input((8, 12, 3))
+    outputs = keras.layers.Dense(2, use_bias=False)(layer(inputs)["image_embedding"])
+    images = random_images(3)
+    predicted = keras.Model(inputs, outputs).predict(images, verbose=0)
+    assert predicted.shape == (3, 2)
+    np.testing.assert_allclose(
+        layer(images)["image_embedding"], model.encode_image(images), atol=1e-5
+    )
+
+
+def test_it_is_a_trainable_layer_of_a_tf_keras_model(model, directory):
+    code = f"""
+import numpy as np, tensorflow as tf, tensorflow_text, tensorflow_hub as hub, tf_keras
+layer = hub.KerasLayer({str(directory / "1")!r}, trainable=True)
+network = tf_keras.Sequential([tf_keras.Input((8, 12, 3)), layer, tf_keras.layers.Dense(1)])
+network.compile("sgd", "mse")
+images = np.random.default_rng(0).normal(size=(4, 8, 12, 3)).astype("float32")
+before = layer.get_weights()
+network.fit(images, np.ones((4, 1)), epochs=1, verbose=0)
+changed = sum(not np.array_equal(a, b) for a, b in zip(before, layer.get_weights()))
+print(len(layer.trainable_weights), changed > 0)
+"""
+    assert run_alone(code, directory) == f"{len(model.trainable_weights)} True"
+
+
+def test_text_pair_embeds_as_the_model_does(model, directory):
+    code = f"""
+import tensorflow as tf, tensorflow_text, tensorflow_hub as hub, tf_keras
+texts = tf_keras.Input((), dtype=tf.string)
+tokens = hub.KerasLayer({str(directory / "text_preprocessor" / "1")!r})(texts)
+outputs = hub.KerasLayer({str(directory / "text_encoder" / "1")!r}, trainable=True)(tokens)
+network = tf_keras.Model(texts, outputs["pooled_output"])
+print(network(tf.constant(["a red cat", "the dog"])).numpy().tolist())
+"""
+    embeddings = np.array(eval(run_alone(code, directory)))
+    np.testing.assert_allclose(embeddings, model.encode_text(["a red cat", "the dog"]), atol=1e-5)

@@ -1,0 +1,119 @@
+"""What an export writes, refuses and lets one choose."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import official_coca
+from official_coca.errors import InvalidInputError
+from official_coca.program import run_program
+from official_coca.serving import export_saved_model as program
+from official_coca.serving.saved_model import export_saved_model, to_precision
+from official_coca.serving.signatures import SIGNATURES
+from tests.serving.conftest import LAYERS
+from tests.tiny_models import encoded_images, tiny_coca
+
+
+class DualEncoderOnly:
+    """The embedding half of a model."""
+
+    def __init__(self, model):
+        for name in ("preprocessor", "weights", "trainable_weights", "temperature",
+                     "dtype_policy", "vocabulary_size", "encode_image", "encode_text"):  # fmt: skip
+            setattr(self, name, getattr(model, name))
+
+
+def test_card_names_every_signature_input_and_output(directory):
+    card = (directory / "1" / "README.md").read_text(encoding="utf-8")
+    for signature in SIGNATURES:
+        assert f"### {signature.name}\n" in card
+        for tensor in (*signature.inputs, *signature.outputs):
+            assert f"| `{tensor.name}` | {tensor.dtype.name} |" in card
+    assert "num_beams | 3" in card and "b64" in card
+
+
+def test_dual_encoder_gets_the_signatures_it_can_serve(model, tmp_path):
+    version = export_saved_model(DualEncoderOnly(model), tmp_path, text_pair=False)
+    served = tf.saved_model.load(str(version))
+    assert set(served.signatures) == {
+        "serving_default", "encode_image", "encode_text", "classify", "score",
+        "encode_image_tensor", "encode_token_ids",
+    }  # fmt: skip
+    with pytest.raises(InvalidInputError, match="caption; DualEncoderOnly can offer encode_image"):
+        export_saved_model(DualEncoderOnly(model), tmp_path, ["caption"])
+
+
+def test_bfloat16_halves_the_size_and_keeps_the_embedding(model, directory, tmp_path):
+    version = export_saved_model(model, tmp_path, ["encode_image"], precision="bfloat16")
+    served = tf.saved_model.load(str(version))
+    images = encoded_images(4)
+    outputs = served.signatures["serving_default"](image_bytes=tf.constant(images))
+    embedding, expected = outputs["image_embedding"].numpy(), np.asarray(model.encode_image(images))
+    assert embedding.dtype == np.float32
+    assert np.sum(embedding * expected, axis=1).min() > 0.995
+    size = sum(variable.numpy().nbytes for variable in served.variables)
+    assert size < 0.51 * sum(variable.value.numpy().nbytes for variable in model.weights)
+
+
+def test_precision_of_the_model_itself_is_no_copy(model):
+    assert to_precision(model, "float32") is model
+
+
+def test_merged_rows_equal_python_and_do_not_touch_each_other(model, tmp_path):
+    version = export_saved_model(
+        model, tmp_path, ["encode_image", "encode_text", "score", "caption"], merge_rows=True
+    )
+    served = tf.saved_model.load(str(version))
+    images, texts = encoded_images(4), ["a", "the red cat of the dog"]
+    embed = served.signatures["encode_image"]
+    good = embed(image_bytes=tf.constant(images))["image_embedding"].numpy()
+    np.testing.assert_allclose(good, model.encode_image(images), atol=1e-5)
+    mixed = embed(image_bytes=tf.constant([*images[:2], b"x", images[3]]))["image_embedding"]
+    np.testing.assert_array_equal(np.delete(mixed, 2, 0), np.delete(good, 2, 0))
+    np.testing.assert_allclose(
+        served.encode_text(tf.constant(texts))["text_embedding"],
+        model.encode_text(texts),
+        atol=1e-5,
+    )
+    captions = served.caption(tf.constant(images))["caption"].numpy()
+    assert [caption.decode() for caption in captions] == model.generate(images)
+    for function in served.signatures.values():
+        inputs = {
+            key: tf.zeros([0], spec.dtype)
+            for key, spec in function.structured_input_signature[1].items()
+        }
+        assert all(output.shape[0] == 0 for output in function(**inputs).values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"signatures": ["embed"]}, "embed; CoCa can offer encode_image"),
+        ({"signatures": []}, "none; CoCa can offer"),
+        ({"sampler": "best"}, "unknown sampler"),
+        ({"precision": "int4"}, "precision='int4'"),
+        ({"max_caption_length": 1}, "max_caption_length=1"),
+        ({"max_image_pixels": 0}, "max_pixels=0"),
+    ],
+)
+def test_wrong_argument_is_named(model, tmp_path, arguments, words):
+    with pytest.raises(InvalidInputError, match=words):
+        export_saved_model(model, tmp_path, **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_model_without_preprocessor_is_refused(tmp_path):
+    with pytest.raises(InvalidInputError, match="no preprocessor"):
+        export_saved_model(tiny_coca(**LAYERS), tmp_path)
+
+
+def test_program_writes_the_next_version(model, tmp_path, capsys):
+    model.save_to_preset(tmp_path / "preset")
+    flags = [f"--model={tmp_path / 'preset'}", f"--export_dir={tmp_path / 'models'}"]
+    (tmp_path / "models" / "1").mkdir(parents=True)
+    assert run_program(program.main, [*flags, "--signatures=encode_text"]) == 0
+    assert str(tmp_path / "models" / "2") in capsys.readouterr().out
+    served = official_coca.load(str(tmp_path / "models"))
+    assert set(served.signatures) == {"serving_default", "encode_text"}
+    assert run_program(program.main, [*flags, "--signatures=encode_txt"]) == 2
+    assert "encode_txt" in capsys.readouterr().err

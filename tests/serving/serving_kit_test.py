@@ -1,0 +1,152 @@
+"""Warm-up requests, configuration and clients work against real servers of this process."""
+
+import base64
+import concurrent.futures
+import http.server
+import importlib.util
+import json
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.tiny_models import encoded_images
+
+
+def load_client(directory, name):
+    path = directory / "serving_kit" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    client = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(client)
+    return client
+
+
+def test_configuration_parses_and_names_the_same_paths(directory):
+    kit = directory / "serving_kit"
+    batching = (kit / "batching.config").read_text(encoding="utf-8")
+    sizes = [int(line.split()[1]) for line in batching.splitlines() if line.startswith("allowed_b")]
+    assert f"max_batch_size {{ value: {max(sizes)} }}" in batching  # as TF Serving demands
+    serve = (kit / "serve.sh").read_text(encoding="utf-8")
+    for name in ("models.config", "batching.config", "monitoring.config"):
+        assert f"/serving_kit/{name}" in serve and (kit / name).exists()
+    assert subprocess.run(["sh", "-n", str(kit / "serve.sh")]).returncode == 0
+
+
+def test_model_configuration_is_what_tf_serving_reads(directory):
+    config = pytest.importorskip(
+        "tensorflow_serving.config.model_server_config_pb2", reason="needs tensorflow-serving-api"
+    )
+    from google.protobuf import text_format
+
+    text = (directory / "serving_kit" / "models.config").read_text(encoding="utf-8")
+    models = text_format.Parse(text, config.ModelServerConfig()).model_config_list.config
+    assert [model.name for model in models] == ["coca"]
+
+
+def test_warmup_requests_run_for_every_signature(directory, served):
+    logs = pytest.importorskip(
+        "tensorflow_serving.apis.prediction_log_pb2", reason="needs tensorflow-serving-api"
+    )
+    path = directory / "1" / "assets.extra" / "tf_serving_warmup_requests"
+    names = []
+    for record in tf.data.TFRecordDataset(str(path)):
+        request = logs.PredictionLog.FromString(record.numpy()).predict_log.request
+        names.append(request.model_spec.signature_name)
+        inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
+        outputs = served.signatures[names[-1]](
+            **{key: tf.constant(value) for key, value in inputs.items()}
+        )
+        for key, value in outputs.items():
+            assert not key.endswith("valid") or value.numpy().all(), names[-1]
+    assert sorted(names) == sorted(served.signatures)
+
+
+def test_export_without_the_serving_package_says_that_warmup_is_left_out(monkeypatch, tmp_path):
+    from official_coca.serving.warmup import write_warmup_requests
+
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis.prediction_log_pb2", None)
+    assert write_warmup_requests(None, tmp_path) is False
+    assert not list(tmp_path.iterdir())
+
+
+class RestHandler(http.server.BaseHTTPRequestHandler):
+    """Answers as TF Serving does in columns."""
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        inputs = {
+            name: tf.constant(
+                [base64.b64decode(v["b64"]) if isinstance(v, dict) else v for v in values]
+            )
+            for name, values in body["inputs"].items()
+        }
+        outputs = self.server.served.signatures[body["signature_name"]](**inputs)
+        outputs = {name: value.numpy().tolist() for name, value in outputs.items()}
+        answer = json.dumps({"outputs": outputs}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def rest_url(served):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), RestHandler)
+    server.served = served
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/v1/models/coca"
+    server.shutdown()
+    server.server_close()
+
+
+def test_rest_client_gets_the_models_answers(model, directory, rest_url, tmp_path):
+    client = load_client(directory, "rest_client")
+    images = encoded_images(2)
+    outputs = client.predict(rest_url, "encode_image", {"image_bytes": images})
+    np.testing.assert_allclose(outputs["image_embedding"], model.encode_image(images), atol=1e-5)
+    (tmp_path / "image.png").write_bytes(images[0])
+    command = [sys.executable, str(directory / "serving_kit" / "rest_client.py")]
+    command += ["classify", str(tmp_path / "image.png"), "--labels", "cat", "dog"]
+    ran = subprocess.run([*command, f"--url={rest_url}"], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert abs(sum(json.loads(ran.stdout)["probabilities"][0]) - 1) < 1e-5
+    ran = subprocess.run(
+        [*command, "--url=http://127.0.0.1:9/v1/models/coca"], capture_output=True, text=True
+    )
+    assert ran.returncode == 1 and ran.stderr.startswith("no answer from")
+
+
+def test_grpc_client_gets_the_models_answers(model, directory, served):
+    pytest.importorskip("tensorflow_serving", reason="needs tensorflow-serving-api")
+    import grpc
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
+        def Predict(self, request, context):
+            inputs = {k: tf.constant(tf.make_ndarray(v)) for k, v in request.inputs.items()}
+            response = predict_pb2.PredictResponse()
+            for name, value in served.signatures[request.model_spec.signature_name](
+                **inputs
+            ).items():
+                response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+            return response
+
+    client = load_client(directory, "grpc_client")
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(2))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Service(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            images = encoded_images(2)
+            outputs = client.predict(channel, "caption", {"image_bytes": images})
+        expected = model.generate(images, sampler="beam", num_beams=3, max_length=8)
+        assert [caption.decode() for caption in outputs["caption"]] == expected
+    finally:
+        server.stop(None)

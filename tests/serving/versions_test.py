@@ -1,0 +1,66 @@
+"""A version is whole from its first moment on."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from official_coca.errors import InvalidInputError
+from official_coca.serving.versions import newest_version, write_version
+
+
+def fill(path):
+    (path / "saved_model.pb").write_bytes(b"model")
+
+
+def test_versions_count_up_from_one(tmp_path):
+    assert [write_version(tmp_path / "new", fill).name for _ in range(3)] == ["1", "2", "3"]
+    (tmp_path / "new" / "10").mkdir()
+    assert write_version(tmp_path / "new", fill).name == "11"
+    assert newest_version(tmp_path / "new").name == "11"
+
+
+def test_error_leaves_nothing_behind(tmp_path):
+    def fail(path):
+        fill(path)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError):
+        write_version(tmp_path, fail)
+    assert not list(tmp_path.iterdir())
+    assert newest_version(tmp_path) is None
+
+
+def test_kill_leaves_no_number(tmp_path):
+    code = (
+        "import os, signal, sys\n"
+        "from official_coca.serving.versions import write_version\n"
+        "def write(path):\n"
+        "    (path / 'saved_model.pb').write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_version(sys.argv[1], write)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == -9
+    (left,) = tmp_path.iterdir()
+    assert not left.name.isdecimal()
+    assert write_version(tmp_path, fill).name == "1"
+    assert left.exists()  # it may belong to a run that is still writing
+    os.utime(left, (time.time() - 86_400,) * 2)
+    write_version(tmp_path, fill)
+    assert not left.exists()
+
+
+def test_newest_version_is_the_highest_that_is_whole(tmp_path):
+    for name in ("2", "10", "x"):
+        (tmp_path / name).mkdir()
+        fill(tmp_path / name)
+    (tmp_path / "11").mkdir()
+    assert newest_version(tmp_path).name == "10"
+
+
+def test_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InvalidInputError, match="cannot write to .*file"):
+        write_version(tmp_path / "file", fill)
