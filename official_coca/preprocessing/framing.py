@@ -45,5 +45,6 @@ def pad(images, frame_size, fill_color):
     """Returns images (..., h, w, 3) in the centre of a frame (..., H, W, 3) of one colour."""
     missing = frame_size - tf.shape(images)[-3:-1]
     before = missing // 2
-    sides = tf.pad(tf.stack([before, missing - before], axis=1), [[images.shape.rank - 3, 1], [0, 0]])
+    sides = tf.stack([before, missing - before], axis=1)
+    sides = tf.pad(sides, [[images.shape.rank - 3, 1], [0, 0]])
     return tf.pad(images - fill_color, sides) + fill_color
