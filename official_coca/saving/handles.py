@@ -17,6 +17,7 @@ _DESCRIPTIONS = ("*.json", "*.txt", "*.txt.gz", "assets/**")
 # Weights that are read without running anything, and those that a pickle holds.
 _WEIGHTS = ("model.weights.h5", "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
 _PICKLED_WEIGHTS = ("open_clip_pytorch_model.bin",)
+_SAVED_MODELS = ("*saved_model.pb", "*fingerprint.pb", "*variables/*", "*assets/*")
 
 # huggingface_hub's exceptions, whose own messages are about its internals.
 _REASONS = {
@@ -81,6 +82,14 @@ def resolve_weights(handle, directory):
             "needs no torch"
         )
     return _from_hugging_face(handle, (*_DESCRIPTIONS, *_PICKLED_WEIGHTS))
+
+
+def resolve_saved_model(handle, directory):
+    """The local directory of a handle with the SavedModels that it holds; as `resolve_weights`."""
+    handle = str(handle)
+    if not handle.startswith(_HUGGING_FACE):
+        return directory
+    return _from_hugging_face(handle, (*_DESCRIPTIONS, *_SAVED_MODELS))
 
 
 def _from_hugging_face(handle, patterns):

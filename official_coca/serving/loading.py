@@ -3,10 +3,13 @@
 import importlib
 import pathlib
 
-from official_coca import saving
 from official_coca.errors import InvalidInputError
 from official_coca.models.coca import CoCa
 from official_coca.models.coca_presets import PRESETS
+from official_coca.models.open_clip_checkpoint import is_open_clip_checkpoint
+from official_coca.models.open_weights import OPEN_WEIGHTS
+from official_coca.saving import handles
+from official_coca.saving.presets import CONFIG_FILE
 from official_coca.serving.versions import SAVED_MODEL_FILE, newest_version
 
 
@@ -15,8 +18,8 @@ def load(handle):
 
     Args:
         handle: a directory, "hf://owner/repository" or "kaggle://owner/model/framework/variation"
-            with a preset, a SavedModel, or numbered versions of one, of which the newest that is
-            whole is taken; or the name of a built-in architecture, as for `CoCa.from_preset`.
+            with a preset, a checkpoint of open_clip, a SavedModel, or numbered versions of one, of
+            which the newest that is whole is taken; or a name that `CoCa.from_preset` knows.
 
     Raises:
         InvalidInputError: an unknown handle, or one with neither in it.
@@ -25,16 +28,18 @@ def load(handle):
         served = official_coca.load("runs/saved_model")
         served.encode_image(tf.constant([jpeg]))["image_embedding"]
     """
-    if handle in PRESETS:
+    names = (*PRESETS, *OPEN_WEIGHTS)
+    if handle in names:
         return CoCa.from_preset(handle)
-    directory = saving.resolve(handle, PRESETS)
-    if (directory / saving.CONFIG_FILE).exists():
-        return CoCa.from_preset(str(directory))
+    directory = handles.resolve(handle, names)
+    if (directory / CONFIG_FILE).exists() or is_open_clip_checkpoint(directory):
+        return CoCa.from_preset(handle)
+    directory = handles.resolve_saved_model(handle, directory)
     saved_model = directory if (directory / SAVED_MODEL_FILE).is_file() else None
     saved_model = saved_model or newest_version(directory)
     if saved_model is None:
         raise InvalidInputError(
-            f"{handle} holds neither a preset ({saving.CONFIG_FILE}) nor a SavedModel "
+            f"{handle} holds neither a preset ({CONFIG_FILE}) nor a SavedModel "
             f"({SAVED_MODEL_FILE}, or numbered versions of it)"
         )
     return _load_saved_model(pathlib.Path(saved_model))
