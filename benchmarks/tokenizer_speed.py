@@ -2,11 +2,12 @@
 
     python benchmarks/tokenizer_speed.py [--captions=FILE] [--batch_size=1024] [--workers=2]
 
-The captions are the lines of a text file, or else made up here of frequent words and some rare ones.
-The graph's speed is that of a running data set of batches of them; the time until its first batch,
-which each new iterator takes, is given apart, as is the speed from Python strings, with all of ftfy's
-cleaning. With `--peers-python=PYTHON`, an interpreter that has open_clip_torch, its tokenizer takes the
-same captions in the same run, in one process. Printed are the medians of `--repeats` runs, in turns.
+The captions are the lines of a text file, or else made up here of frequent words and some rare
+ones. The graph's speed is that of a running data set of batches of them; the time until its first
+batch, which each new iterator takes, is given apart, as is the speed from Python strings, with all
+of ftfy's cleaning. With `--peers-python=PYTHON`, an interpreter that has open_clip_torch, its
+tokenizer takes the same captions in the same run, in one process. Printed are the medians of
+`--repeats` runs, in turns.
 """
 
 import argparse

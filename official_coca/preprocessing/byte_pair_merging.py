@@ -59,7 +59,8 @@ class BytePairMerger:
             merges = _without_overlaps(rank, rank <= limit)
             merged = tf.where(merges, self._first_merged_id + rank, token_ids)
             kept = ~tf.concat([[False], merges[:-1]], axis=0)
-            return tf.boolean_mask(merged, kept), tf.boolean_mask(words, kept), tf.reduce_any(merges)
+            merged, words = tf.boolean_mask(merged, kept), tf.boolean_mask(words, kept)
+            return merged, words, tf.reduce_any(merges)
 
         token_ids, words, _ = tf.while_loop(
             lambda token_ids, words, merged: merged,

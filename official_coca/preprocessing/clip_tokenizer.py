@@ -26,7 +26,7 @@ _REPLACEMENT_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 @keras.saving.register_keras_serializable(package="official_coca")
 class CLIPTokenizer(tf.Module):
-    """Turns strings into the ids of CLIP's tokenizer and back, in Python, `tf.data` and SavedModels.
+    """Turns strings into CLIP's token ids and back, in Python, `tf.data` and SavedModels.
 
     The ids of Python strings (str, bytes, lists or NumPy arrays of them) equal those of
     open_clip's `SimpleTokenizer`. Strings in tensors are cleaned by core TensorFlow operations,

@@ -15,8 +15,8 @@ import tensorflow as tf
 START_OF_TEXT = "<start_of_text>"
 END_OF_TEXT = "<end_of_text>"
 
-# Letters and numbers that regex 2026.11.19 knows and the RE2 of TensorFlow 2.20 does not: hexadecimal
-# code points and ranges of them. RE2 accepts those that it knows as well.
+# Letters and numbers that regex 2026.11.19 knows and the RE2 of TensorFlow 2.20 does not: code
+# points and ranges of them, hexadecimal. An RE2 that knows them does no harm.
 _NEW_LETTERS = (
     "558 58b-58c 88f c5c cdc 1c89-1c8a 208f 209d-209f a7cb-a7cf a7d2 a7d4 a7da-a7dd a7e2 a7f1 "
     "ab6c-ab6d 105c0-105f3 107bb-107bf 10940-10959 10d4a-10d65 10d6f-10d85 10ec2-10ec7 10ed9-10eee "

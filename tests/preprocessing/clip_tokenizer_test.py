@@ -123,8 +123,7 @@ def test_decoding_gives_the_texts_of_the_original(tokenizer, cases):
 def test_broken_characters_are_replaced_as_python_does(tokenizer):
     vocabulary = clip_vocabulary.CLIPVocabulary(clip_vocabulary.default_merges(), "merges")
     drawn = random.Random(0)
-    rows = [[drawn.choice((drawn.randrange(1, 512), drawn.randrange(1, 49406))) for _ in range(12)]
-            for _ in range(500)]  # fmt: skip
+    rows = [[drawn.randrange(1, drawn.choice((512, 49406))) for _ in range(12)] for _ in range(500)]
     texts = tokenizer.detokenize(np.array(rows)).numpy()
     for row, text in zip(rows, texts):
         joined = b"".join(vocabulary.token_bytes[token_id] for token_id in row)

@@ -243,7 +243,8 @@ def test_exclamation_marks_weigh_as_much_as_other_tokens(clip_tokenizer):
         inputs, targets, weights = preprocessor.captioning_pair(['!"!', '"!" a'])
         wanted = len(tokens) + 1
         assert weights.numpy().sum(axis=1)[0] == wanted
-        wide = [tf.pad(part, [[0, 0], [0, 12 - part.shape[1]]]) for part in (inputs, targets, weights)]
+        parts = (inputs, targets, weights)
+        wide = [tf.pad(part, [[0, 0], [0, 12 - part.shape[1]]]) for part in parts]
         trimmed, _, _ = preprocessor.trim({"token_ids": wide[0]}, *wide[1:])
         np.testing.assert_array_equal(trimmed["token_ids"], inputs)
 
