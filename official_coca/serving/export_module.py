@@ -122,15 +122,22 @@ class ExportModule(tf.Module):
             tf.reshape(texts, (num_labels, num_templates, texts.shape[-1]))
         )
         is_class = tf.reduce_any(tf.reshape(are_good, tf.shape(prompts)), axis=1)
-        logits = self._graphs.similarity(images, classes) / self._graphs.model.temperature
-        probabilities = tf.nn.softmax(tf.where(is_class, logits, logits.dtype.min))
+        temperature = tf.convert_to_tensor(self._graphs.model.temperature)
+
+        def softmax(images):
+            logits = tf.matmul(images, classes, transpose_b=True) / temperature
+            return tf.nn.softmax(tf.where(is_class, logits, logits.dtype.min))
+
+        probabilities = self._graphs.of_each(softmax, images)
         valid = valid & tf.reduce_any(is_class)
         return {"probabilities": _where(valid, probabilities), "valid": valid}
 
     def _score(self, image_bytes, text):
         images, image_valid = self._embed_files(image_bytes)
         texts, text_valid = self._embed_texts(text)
-        similarity = self._graphs.similarity(images, texts)
+        similarity = self._graphs.of_each(
+            lambda rows: tf.matmul(rows, texts, transpose_b=True), images
+        )
         return {"similarity": similarity, "image_valid": image_valid, "text_valid": text_valid}
 
     def _generate(self, image_bytes, prompt):
