@@ -23,7 +23,8 @@ class ExportModule(tf.Module):
     that evaluation gives it. Bad rows come out as zeros and `valid` False, and do not touch the
     others. The methods are those of `signatures.py` that the model is capable of; besides, for
     those who fine-tune, calling the module embeds a batch of preprocessed images in one pass, and
-    `preprocess_images` and `tokenize` give what the tensor methods take.
+    `preprocess_images` and `tokenize` give what the tensor methods take. Without signatures that
+    take or give texts there is no `tokenize`, and no operation of the tokenizer in the graph.
 
     Args:
         model: a dual encoder with a preprocessor, a captioner or both, such as `CoCa`.
@@ -59,7 +60,6 @@ class ExportModule(tf.Module):
         self._graphs = ModelGraphs(
             model, sampler, self.caption_length, max_image_pixels, merge_rows
         )
-        self.preprocessor = model.preprocessor
         self.max_image_pixels = max_image_pixels
         self.merge_rows = merge_rows
         # Flat, since layers in lists are not followed.
@@ -73,7 +73,15 @@ class ExportModule(tf.Module):
         self.preprocess_images = _graph(
             self._preprocess_images, [tf.TensorSpec([None], tf.string, name="image_bytes")]
         )
-        self.tokenize = _graph(self._tokenize, [tf.TensorSpec([None], tf.string, name="text")])
+        if any(signature.has_texts for signature in self.offered_signatures):
+            self.tokenize = _graph(self._tokenize, [tf.TensorSpec([None], tf.string, name="text")])
+            # Its tables are part of the SavedModel, which then loads only where its operations are.
+            self.tracked_preprocessor = model.preprocessor
+
+    @property
+    def preprocessor(self):
+        """The model's."""
+        return self._graphs.model.preprocessor
 
     @property
     def sizes(self):
@@ -122,15 +130,22 @@ class ExportModule(tf.Module):
             tf.reshape(texts, (num_labels, num_templates, texts.shape[-1]))
         )
         is_class = tf.reduce_any(tf.reshape(are_good, tf.shape(prompts)), axis=1)
-        logits = self._graphs.similarity(images, classes) / self._graphs.model.temperature
-        probabilities = tf.nn.softmax(tf.where(is_class, logits, logits.dtype.min))
+        temperature = tf.convert_to_tensor(self._graphs.model.temperature)
+
+        def softmax(images):
+            logits = tf.matmul(images, classes, transpose_b=True) / temperature
+            return tf.nn.softmax(tf.where(is_class, logits, logits.dtype.min))
+
+        probabilities = self._graphs.of_each(softmax, images)
         valid = valid & tf.reduce_any(is_class)
         return {"probabilities": _where(valid, probabilities), "valid": valid}
 
     def _score(self, image_bytes, text):
         images, image_valid = self._embed_files(image_bytes)
         texts, text_valid = self._embed_texts(text)
-        similarity = self._graphs.similarity(images, texts)
+        similarity = self._graphs.of_each(
+            lambda rows: tf.matmul(rows, texts, transpose_b=True), images
+        )
         return {"similarity": similarity, "image_valid": image_valid, "text_valid": text_valid}
 
     def _generate(self, image_bytes, prompt):

@@ -30,7 +30,9 @@ A row is bad, has `valid` false and zero or empty outputs when its image is empt
 {formats}, an animated WebP or declares more than {max_image_pixels:,} pixels; when its text
 is empty or not UTF-8; when its token ids lie outside the vocabulary; or when its pixels are not
 finite. Of an animated GIF the first frame counts. CMYK, grey, 16-bit and transparent pictures are
-good; alpha is dropped, and EXIF orientation is not applied. Texts too long are cut. {rows}
+good; alpha is dropped, and EXIF orientation is not applied. Texts too long are cut.
+
+{rows}
 
 A request as a whole is refused (INVALID_ARGUMENT) when a template has not exactly one {{}}, or
 prompts are neither one nor as many as images.
@@ -41,13 +43,12 @@ TensorFlow, without this package and without Keras:
 
 ```python
 import tensorflow as tf
-import tensorflow_text  # operations of a SentencePiece tokenizer; before loading
-
+{text_operations}
 model = tf.saved_model.load("DIR/1")  # or hub.load; keep it in a variable while it is used
 model.encode_image(tf.constant([open("cat.jpg", "rb").read()]))["image_embedding"]
 ```
 
-Keras 3: `keras.layers.TFSMLayer("DIR/1", call_endpoint="encode_image")`.
+{without_text}Keras 3: `keras.layers.TFSMLayer("DIR/1", call_endpoint="encode_image")`.
 tf_keras: `hub.KerasLayer("DIR/1", trainable=True)` on preprocessed pictures.
 
 TF Serving: `DIR/serving_kit/serve.sh` has the `docker run` line. REST, with `b64` for bytes:
@@ -80,6 +81,17 @@ pass `[""]`, call the method `generate`, or use `caption`.
 
 """
 
+_TEXT_OPERATIONS = """\
+import tensorflow_text  # operations of a SentencePiece tokenizer; before loading
+"""
+
+_WITHOUT_TEXT = """\
+`import tensorflow_text` needs Keras to be installed; without it,
+`tf.load_op_library(".../tensorflow_text/python/ops/_sentencepiece_tokenizer.so")` does. An export
+of `--signatures` without texts needs neither.
+
+"""
+
 _INDEPENDENT = """\
 Rows are computed one by one: every other row of the batch is bit-equal to what it is alone."""
 
@@ -96,6 +108,7 @@ def model_card(module, facts):
         facts: {name: value} of the export, for the first table.
     """
     names = {signature.name for signature in module.offered_signatures}
+    needs_text = any(signature.has_texts for signature in module.offered_signatures)
     facts = {**_model_facts(module), **facts}
     return _CARD.format(
         model_name=MODEL_NAME,
@@ -105,6 +118,8 @@ def model_card(module, facts):
             _describe(signature, module.sizes) for signature in module.offered_signatures
         ),
         optional_prompt=_OPTIONAL_PROMPT if "generate" in names else "",
+        text_operations=_TEXT_OPERATIONS if needs_text else "",
+        without_text=_WITHOUT_TEXT if needs_text else "",
         formats=IMAGE_FORMATS,
         max_image_pixels=module.max_image_pixels,
         rows=_MERGED if module.merge_rows else _INDEPENDENT,

@@ -70,14 +70,14 @@ class ModelGraphs:
             mask = tf.TensorSpec((None, caption_length), tf.bool)
             self.write = self._by_row(write, images, prompts, mask)
 
-    def similarity(self, images, texts):
-        """(B, E) and (C, E) → (B, C)."""
+    def of_each(self, function, embeddings):
+        """Applies `function`, (n, E) → (n, any), to embeddings (B, E); see `row_by_row`."""
         if self._merge_rows:
-            return tf.matmul(images, texts, transpose_b=True)
+            return function(embeddings)
         # The row more gives an empty batch a shape.
         rows = tf.map_fn(
-            lambda image: tf.linalg.matvec(texts, image),
-            tf.pad(images, [[0, 1], [0, 0]]),
+            lambda row: function(row[tf.newaxis])[0],
+            tf.pad(embeddings, [[0, 1], [0, 0]]),
             fn_output_signature=tf.TensorSpec([None], tf.float32),
         )
         return rows[:-1]

@@ -48,6 +48,12 @@ class Signature:
     outputs: tuple
     writes: bool = False
 
+    @property
+    def has_texts(self):
+        """Whether texts go in or out, for which the graph needs the tokenizer's operations."""
+        tensors = (*self.inputs, *self.outputs)
+        return any(t.dtype == tf.string and t.name != "image_bytes" for t in tensors)
+
 
 def _input_bytes():
     return NamedTensor("image_bytes", tf.string, ("B",), IMAGE_BYTES)

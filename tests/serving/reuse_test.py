@@ -6,19 +6,24 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+from official_coca.serving.saved_model import export_saved_model
 from tests.tiny_models import random_captions, random_images
 
-ALONE = """
-import sys
-import tensorflow as tf, tensorflow_text
-from {module} import load
-model = load({directory!r})
-assert not any(name.split(".")[0] in ("keras", "tf_keras", "official_coca") for name in sys.modules)
+WITHOUT_KERAS = """
+import importlib.util, os, sys
+sys.modules["keras"] = sys.modules["tf_keras"] = None  # importing TensorFlow would import Keras
+import tensorflow as tf
+{text_operations}
+model = tf.saved_model.load({directory!r})
+assert not any(name.startswith(("keras.", "tf_keras.", "official_coca")) for name in sys.modules)
 images = tf.random.normal((2, 8, 12, 3))
-for name in ("encode_image", "encode_text", "generate"):
-    assert callable(getattr(model, name)), name
-print(model(images).shape, model.encode_text(tf.constant(["a cat"]))["text_embedding"].shape,
+print(model(images).shape, model.encode_image_tensor(images)["image_embedding"].shape,
       len(model.variables), len(model.trainable_variables), len(model.regularization_losses))
+"""
+# tensorflow_text itself imports Keras; its operations do not.
+TEXT_OPERATIONS = """
+package = os.path.dirname(importlib.util.find_spec("tensorflow_text").origin)
+tf.load_op_library(os.path.join(package, "python", "ops", "_sentencepiece_tokenizer.so"))
 """
 
 
@@ -29,10 +34,22 @@ def run_alone(code, cwd):
 
 
 def test_a_process_without_keras_and_this_package_can_use_it(model, directory):
-    code = ALONE.format(module="tensorflow.saved_model", directory=str(directory / "1"))
-    code = code.replace("from tensorflow.saved_model import load", "load = tf.saved_model.load")
-    expected = f"(2, 16) (1, 16) {len(model.weights)} {len(model.trainable_weights)} 0"
-    assert run_alone(code, directory) == expected
+    code = WITHOUT_KERAS + """
+for name in ("encode_image", "encode_text", "generate"):
+    assert callable(getattr(model, name)), name
+print(model.encode_text(tf.constant(["a cat"]))["text_embedding"].shape)
+"""
+    code = code.format(text_operations=TEXT_OPERATIONS, directory=str(directory / "1"))
+    sizes = f"{len(model.weights)} {len(model.trainable_weights)} 0"
+    assert run_alone(code, directory) == f"(2, 16) (2, 16) {sizes}\n(1, 16)"
+
+
+def test_export_without_texts_needs_no_operations_for_them(model, tmp_path):
+    names = ["encode_image", "encode_image_tensor", "encode_token_ids", "generate_token_ids"]
+    version = export_saved_model(model, tmp_path, names)
+    code = WITHOUT_KERAS.format(text_operations="", directory=str(version))
+    sizes = f"{len(model.weights)} {len(model.trainable_weights)} 0"
+    assert run_alone(code, tmp_path) == f"(2, 16) (2, 16) {sizes}"
 
 
 def test_variables_are_the_models_and_stored_once(model, directory, served):
