@@ -14,6 +14,7 @@ JSON has every sample, the machine and the versions. Checkpoints with random wei
 import fnmatch
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -42,6 +43,9 @@ def main(arguments):
         for comparison in chosen:
             print(f"{comparison.name:28} {comparison.model}")
         return 0
+    _make_checkpoints(flags, chosen)
+    if any(one.reads_pictures for one in chosen):
+        pictures.write_pictures(settings.picture_paths, flags.captions)
     runner = alternation.Alternation(
         alternation.commands(flags.peers_python), flags.threads, flags.repeats, flags.seconds
     )
@@ -64,9 +68,9 @@ def _profile(runner, chosen):
     for comparison in chosen:
         print(f"\n{comparison.name}, {comparison.model}\n")
         try:
-            for label, rows in runner.profile(comparison, _PROFILED_CALLS).items():
-                print(markdown_tables.profile_table(label, rows), flush=True)
-                print()
+            for label, groups in runner.profile(comparison, _PROFILED_CALLS).items():
+                for group, rows in groups.items():
+                    print(markdown_tables.profile_table(label, group, rows) + "\n", flush=True)
         except worker_process.WorkerFailure as failure:
             print(f"failed: {failure}")
             return 1
@@ -91,8 +95,9 @@ def _choose(flags, settings):
     """The comparisons that the flags ask for, in the order of the list."""
     found = []
     for model in flags.models:
-        directory = _checkpoint(flags, model)
-        found += comparisons.for_checkpoint(pathlib.Path(model).name, str(directory), settings)
+        directory = _directory(flags, model)
+        name, sizes = pathlib.Path(model).name, _positions(directory)
+        found += comparisons.for_checkpoint(name, str(directory), settings, *sizes)
     for small in sorted({model == "small" for model in flags.models}):
         found += comparisons.without_checkpoint(settings, small)
     patterns = [flags.profile] if flags.profile else flags.only
@@ -113,13 +118,23 @@ def _matches(comparison, pattern):
     return fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(comparison.name, pattern)
 
 
-def _checkpoint(flags, model):
-    """The directory of a checkpoint, which is made where it is missing."""
+def _directory(flags, model):
+    """The directory of a checkpoint, whether it is there yet or not."""
     if (pathlib.Path(model) / "open_clip_config.json").exists():
         return pathlib.Path(model).resolve()
-    directory = flags.checkpoints.resolve() / model
-    if flags.list or (directory / "open_clip_config.json").exists():
-        return directory
+    return flags.checkpoints.resolve() / model
+
+
+def _make_checkpoints(flags, chosen):
+    """Makes the checkpoints that the chosen comparisons need and that are missing."""
+    needed = {contestant.job["model"] for one in chosen for contestant in one.contestants}
+    for model in flags.models:
+        directory = _directory(flags, model)
+        if str(directory) in needed and not (directory / "open_clip_config.json").exists():
+            _make_checkpoint(flags, model, directory)
+
+
+def _make_checkpoint(flags, model, directory):
     if not flags.peers_python:
         raise InvalidInputError(
             f"there is no checkpoint {directory}; give --peers-python, which can make it, or the "
@@ -134,20 +149,23 @@ def _checkpoint(flags, model):
     if ran.returncode:
         last = ran.stderr.strip().splitlines()[-1:] or ["no message"]
         raise InvalidInputError(f"the checkpoint of {model!r} could not be made: {last[0]}")
-    return directory
+
+
+def _positions(directory):
+    """The tokens that texts of a checkpoint can have, in a list; empty before it is made."""
+    path = directory / "open_clip_config.json"
+    if not path.exists():
+        return []
+    return [json.loads(path.read_text())["model_cfg"]["text_cfg"]["context_length"]]
 
 
 def _settings(flags):
-    directory = flags.checkpoints / "pictures"
-    paths = sorted(directory.glob("*.jpg"))
-    if len(paths) != flags.pictures and not flags.list:
-        paths = pictures.write_pictures(directory, flags.pictures, flags.captions)
     return comparisons.Settings(
         peers=bool(flags.peers_python),
-        overrides=dict(flags.override),
+        overrides=dict(map(_override, flags.override)),
         jit_compile={"auto": "auto", "true": True, "false": False}[flags.jit_compile],
         captions_dir=str(flags.captions.resolve()) if flags.captions else None,
-        picture_paths=tuple(path.resolve() for path in paths),
+        picture_paths=pictures.picture_paths(flags.checkpoints, flags.pictures, flags.captions),
         batch_size=flags.batch_size,
         memory_batch_sizes=tuple(flags.memory_batch_sizes),
     )
@@ -182,7 +200,7 @@ def _parse(arguments):
     parser.add_argument("--pictures", type=int, default=256, help="JPEG files of the input jobs")
     parser.add_argument("--jit_compile", choices=("auto", "true", "false"), default="auto")
     parser.add_argument(
-        "--override", type=_override, nargs="+", action="extend", default=[],
+        "--override", nargs="+", action="extend", default=[],
         help="NAME=VALUE, an argument of our constructor",
     )  # fmt: skip
     parser.add_argument(
@@ -193,6 +211,8 @@ def _parse(arguments):
     for name in ("repeats", "threads", "batch_size", "pictures"):
         if getattr(flags, name) < 1:
             raise InvalidInputError(f"--{name}={getattr(flags, name)} must be 1 or more")
+    if flags.peers_python and not shutil.which(flags.peers_python):
+        raise InvalidInputError(f"--peers-python={flags.peers_python} is no program")
     if flags.captions and not (flags.captions / "train.jsonl").is_file():
         raise InvalidInputError(f"--captions={flags.captions} has no train.jsonl; see --help")
     return flags

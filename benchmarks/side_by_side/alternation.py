@@ -1,6 +1,7 @@
 """Measures the contestants of a comparison in turns: A B A B ..."""
 
 import contextlib
+import os
 import sys
 import time
 
@@ -37,6 +38,7 @@ class Alternation:
             "model": comparison.model,
             "unit": comparison.unit,
             "available_memory_bytes": peak_memory.available_bytes(),
+            "load_average": os.getloadavg()[0],
         }
         try:
             result["contestants"] = measure(comparison)
@@ -48,13 +50,13 @@ class Alternation:
         return {**result, "wall_seconds": round(time.time() - started, 1)}
 
     def profile(self, comparison, calls):
-        """Contestant's label → rows of (operation, seconds a call)."""
-        rows = {}
+        """Contestant's label → a way to group → rows of (name, seconds a call)."""
+        groups = {}
         for contestant in comparison.contestants:
             with self._start(contestant) as worker:
                 worker.ask("prepare", job=contestant.job)
-                rows[contestant.label] = worker.ask("profile", calls=calls)["rows"]
-        return rows
+                groups[contestant.label] = worker.ask("profile", calls=calls)
+        return groups
 
     def _start(self, contestant):
         return WorkerProcess(self._commands[contestant.worker](), self._threads)

@@ -29,8 +29,8 @@ def memory_table(results):
     return table(("model", "batch", "peak memory, ours / peer", "a step, ours / peer"), rows)
 
 
-def profile_table(label, rows, count=15):
-    """Where the time of a call goes, by operation; times of all threads together."""
+def profile_table(label, group, rows, count=15):
+    """Where the time of a call goes; times of all threads together."""
     total = sum(seconds for _, seconds in rows)
     shown = [
         (f"`{name}`", f"{1000 * seconds:.2f}", f"{seconds / total:.1%}")
@@ -38,7 +38,7 @@ def profile_table(label, rows, count=15):
     ]
     rest = sum(seconds for _, seconds in rows[count:])
     shown.append(("all others", f"{1000 * rest:.2f}", f"{rest / total:.1%}"))
-    return table((f"{label}: operation", "ms a call", "share"), shown)
+    return table((f"{label}, by {group}", "ms a call", "share"), shown)
 
 
 def table(head, rows):
@@ -60,7 +60,7 @@ def _row(result):
         result["model"],
         _labelled(contestants[0]),
         other,
-        _both(contestants, lambda one: f"{one['items_per_second']:.3g} {result['unit']}"),
+        _both(contestants, lambda one: _rate(one, result["unit"])),
         _operations(contestants),
         _both(
             contestants,
@@ -91,6 +91,11 @@ def _time(seconds):
     median = seconds["median"]
     text = f"{median:.2f} s" if median >= 1 else f"{1000 * median:.3g} ms"
     return f"{text} (±{seconds['spread']:.0%})"
+
+
+def _rate(contestant, unit):
+    rate = contestant["items_per_second"]
+    return f"{rate:,.0f} {unit}s" if rate >= 1000 else f"{rate:.3g} {unit}s"
 
 
 def _both(contestants, text_of):

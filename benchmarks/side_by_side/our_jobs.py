@@ -3,7 +3,6 @@
 Shapes: B batch, L tokens.
 """
 
-import itertools
 import json
 import os
 import pathlib
@@ -101,11 +100,11 @@ def train_step(job):
         x = {"images": images, "token_ids": token_ids}
         batches.append((x, targets, (targets != model.pad_token_id).astype("float32")))
     model.compile(keras.optimizers.AdamW(1e-4), jit_compile=job.get("jit_compile", "auto"))
-    train_function = model.make_train_function()
+    model.make_train_function()
     steps = iter(_endless(batches))
 
     def run():
-        logs = [train_function(steps) for _ in batches]
+        logs = [model.train_function(steps) for _ in batches]
         # The means over the steps so far are the losses of the first step only then.
         return {name: float(logs[0][name]) for name in model.loss_weights() if name in logs[0]}
 
@@ -186,9 +185,8 @@ def _endless(batches):
         signature = tf.nest.map_structure(
             lambda array: tf.TensorSpec(array.shape, array.dtype), batches[0]
         )
-    return tf.data.Dataset.from_generator(
-        lambda: itertools.cycle(batches), output_signature=signature
-    ).prefetch(2)
+    once = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=signature)
+    return once.cache().repeat().prefetch(tf.data.AUTOTUNE)  # from the second round on, no Python
 
 
 def _training_texts(model, job):

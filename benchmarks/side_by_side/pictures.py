@@ -17,20 +17,26 @@ _QUALITY = 90
 _TILE = 125
 
 
-def write_pictures(directory, count, captions_dir=None):
-    """Writes `count` JPEG files and returns their paths, sorted."""
-    directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
+def picture_paths(directory, count, captions_dir=None):
+    """The paths of `count` files, whether they are written yet or not."""
+    kind = "photographs" if captions_dir else "gradients"
+    folder = pathlib.Path(directory).resolve() / f"{kind}_{count}"
+    return tuple(folder / f"{number:05d}.jpg" for number in range(count))
+
+
+def write_pictures(paths, captions_dir=None):
+    """Writes those of the JPEG files that are missing."""
     tiles = _photographs(captions_dir) if captions_dir else _smooth_tiles()
-    paths = []
-    for number in range(count):
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        if path.exists():
+            continue
         picture = Image.new("RGB", SIZE)
         for left in range(0, SIZE[0], _TILE):
             for top in range(0, SIZE[1], _TILE):
-                picture.paste(next(tiles).resize((_TILE, _TILE), Image.Resampling.BICUBIC), (left, top))
-        paths.append(directory / f"{number:05d}.jpg")
-        picture.save(paths[-1], quality=_QUALITY)
-    return paths
+                tile = next(tiles).resize((_TILE, _TILE), Image.Resampling.BICUBIC)
+                picture.paste(tile, (left, top))
+        picture.save(path, quality=_QUALITY)
 
 
 def _photographs(captions_dir):

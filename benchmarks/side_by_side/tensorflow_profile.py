@@ -2,6 +2,7 @@
 
 import collections
 import pathlib
+import re
 import tempfile
 
 import tensorflow as tf
@@ -11,14 +12,14 @@ _CONTAINERS = ("PartitionedCall", "StatefulPartitionedCall", "While", "Stateless
 
 
 def profile(run, calls):
-    """Seconds of each kind of operation in one call, summed over threads.
+    """Seconds of the operations of one call, summed over the threads that start them.
 
     Args:
         run: function without arguments.
         calls: how often it runs while it is watched.
 
     Returns:
-        List of (name of the operation, seconds).
+        {"operation": rows, "part": rows} of (name, seconds); parts are the outer name scopes.
     """
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
@@ -29,16 +30,20 @@ def profile(run, calls):
         tf.profiler.experimental.stop()
         (path,) = pathlib.Path(directory).rglob("*.xplane.pb")
         space = xplane_pb2.XSpace.FromString(path.read_bytes())
-    seconds = collections.Counter()
+    operations, parts = collections.Counter(), collections.Counter()
     for plane in space.planes:
-        kinds = {
-            number: metadata.display_name
-            for number, metadata in plane.event_metadata.items()
-            if metadata.name.endswith(f":{metadata.display_name}")
-        }
         for line in plane.lines:
             for event in line.events:
-                kind = kinds.get(event.metadata_id, "")
-                if kind and kind not in _CONTAINERS:
-                    seconds[kind] += event.duration_ps * 1e-12 / calls
-    return list(seconds.items())
+                metadata = plane.event_metadata[event.metadata_id]
+                name, _, kind = metadata.name.rpartition(":")
+                if name and kind == metadata.display_name and kind not in _CONTAINERS:
+                    seconds = event.duration_ps * 1e-12 / calls
+                    operations[kind] += seconds
+                    parts[_part(name)] += seconds
+    return {"operation": list(operations.items()), "part": list(parts.items())}
+
+
+def _part(name):
+    """The outermost scopes without Keras' and TensorFlow's numbers, as "gradient_tape/pooler"."""
+    scopes = [re.sub(r"_\d+$", "", scope) for scope in name.split("/")[:-1]]
+    return "/".join(scopes[: 2 if scopes[:1] in (["gradient_tape"], ["while"]) else 1])

@@ -28,7 +28,8 @@ class Worker:
         prepare: function of a job's description to a `PreparedJob`.
         products: name → function that multiplies two (MATMUL_SIZE, MATMUL_SIZE) matrices of its
             own; made when first asked for, by a function without arguments.
-        profile: function of `run` and a number of calls to rows (operation, seconds of a call).
+        profile: function of `run` and a number of calls to {"operation": rows (name, seconds of a
+            call)}, and other ways to group them.
         versions: function without arguments to a dict of the versions at work.
     """
 
@@ -87,9 +88,9 @@ class Worker:
         return rates
 
     def profile(self, calls):
-        """Seconds of each kind of operation in one call, the largest first."""
-        rows = sorted(self._profile(self._job.run, calls), key=lambda row: -row[1])
-        return {"rows": rows}
+        """Where the seconds of a call go: a way to group them → rows, the largest first."""
+        groups = self._profile(self._job.run, calls)
+        return {name: sorted(rows, key=lambda row: -row[1]) for name, rows in groups.items()}
 
     def close(self):
         if self._job is not None and self._job.close is not None:
