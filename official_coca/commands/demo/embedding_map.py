@@ -23,7 +23,7 @@ class EmbeddingMap(NamedTuple):
     Attributes:
         method: how the places were found, for people.
         rows: (M,) the images; all of them, or an even choice if they are too many to draw.
-        places: (M, 2) in 0..1; both axes have the same scale.
+        places: (M, 2) in 0..1; each axis has a scale of its own, as a frame is to be filled.
     """
 
     method: str
@@ -44,15 +44,17 @@ def map_embeddings(embeddings):
 
 
 def _tsne(embeddings):
+    import threadpoolctl
     from sklearn.manifold import TSNE
 
     start = embeddings @ _principal_components(embeddings)
     # As scikit-learn scales its own start from principal components.
     start = (start / max(np.std(start[:, 0]), 1e-12) * 1e-4).astype("float32")
     perplexity = min(30, (len(embeddings) - 1) / 3)  # Of 5 to 50, as the paper advises, for many.
-    return TSNE(perplexity=perplexity, init=start, random_state=0, n_jobs=1).fit_transform(
-        embeddings
-    )
+    tsne = TSNE(perplexity=perplexity, init=start, random_state=0)
+    # Its threads wait for each other by spinning, which slows it down where the model runs too.
+    with threadpoolctl.threadpool_limits(1):
+        return tsne.fit_transform(embeddings)
 
 
 def _principal_components(embeddings):
@@ -72,7 +74,6 @@ def _principal_components(embeddings):
 
 
 def _unit_square(places):
-    """(M, 2) moved and scaled into the unit square, around its centre."""
+    """(M, 2) moved and scaled so that they fill the unit square."""
     least, most = places.min(axis=0), places.max(axis=0)
-    span = max((most - least).max(), 1e-12)
-    return 0.5 + (places - (least + most) / 2) / span
+    return (places - least) / np.maximum(most - least, 1e-12)
