@@ -25,6 +25,7 @@ COMMANDS = {
     "search": ("official_coca.commands.search", "find the images nearest to a text or an image"),
     "convert": ("official_coca.commands.convert", "write a model in this package's own format"),
     "export": ("official_coca.serving.export_saved_model", "write a SavedModel for serving"),
+    "demo": ("official_coca.commands.demo.command", "serve a page to search images with"),
     "presets": ("official_coca.commands.presets", "list architectures and weights by name"),
 }
 

@@ -17,7 +17,7 @@ from official_coca.commands.text_arguments import read_lines
 from official_coca.errors import InvalidInputError
 from official_coca.program import ArgumentParser, run_program
 
-_DEFAULT_TEMPLATES = ("a photo of a {}.",)  # CLIP's (Radford et al. 2021, section 3.1.4)
+DEFAULT_TEMPLATES = ("a photo of a {}.",)  # CLIP's (Radford et al. 2021, section 3.1.4)
 
 
 def main(arguments):
@@ -39,6 +39,24 @@ def main(arguments):
     return printed.exit_code()
 
 
+def class_probabilities(embeddings, class_embeddings, temperature):
+    """Returns how likely each class is for each image.
+
+    Args:
+        embeddings: (B, E) of B images, length one each.
+        class_embeddings: (C, E) of C classes, length one each.
+        temperature: of the model.
+
+    Returns:
+        (B, C), rows that sum to one.
+    """
+    import numpy as np
+
+    logits = embeddings @ class_embeddings.T / temperature
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
 def _classified(files, labels, flags):
     import keras
     import numpy as np
@@ -54,9 +72,7 @@ def _classified(files, labels, flags):
 
     def predict(images):
         embeddings = keras.ops.convert_to_numpy(model.encode_image(images))
-        logits = embeddings @ class_embeddings.T / temperature
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        probabilities = weights / weights.sum(axis=1, keepdims=True)
+        probabilities = class_probabilities(embeddings, class_embeddings, temperature)
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, : flags.top]
         return [
             [(labels[label], float(row[label])) for label in best]
@@ -76,7 +92,7 @@ def _templates(flag):
     from official_coca.preprocessing.prompts import CLIP_TEMPLATES, load_templates
 
     if flag is None:
-        return _DEFAULT_TEMPLATES
+        return DEFAULT_TEMPLATES
     if flag.lower().endswith(image_files.IMAGE_EXTENSIONS):
         raise InvalidInputError(
             f"--templates took the image {flag!r} for its file; write --templates=clip"
@@ -98,7 +114,7 @@ def _parse(arguments):
         const="clip",
         metavar="FILE",
         help=f"sentences to put the names into and average over: a text file with one a line, {{}} "
-        f"where the name goes, or clip for the 80 of CLIP; default: {_DEFAULT_TEMPLATES[0]!r}",
+        f"where the name goes, or clip for the 80 of CLIP; default: {DEFAULT_TEMPLATES[0]!r}",
     )
     parser.add_argument("--top", type=int, default=5, help="labels shown of an image (5)")
     model_flag.add_model_flag(parser, model_flag.ELSE.format(model_flag.EMBEDDING_MODEL))

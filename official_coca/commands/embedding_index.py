@@ -160,8 +160,12 @@ class IndexWriter:
 
 
 @contextlib.contextmanager
-def writing_lock(directory):
+def writing_lock(directory, flag="--output"):
     """Keeps others from writing the index at the same time; a kill frees it.
+
+    Args:
+        directory: of the index; it is made.
+        flag: that names the directory, for messages.
 
     Raises:
         InvalidInputError: another process writes, or the directory holds something else.
@@ -172,13 +176,13 @@ def writing_lock(directory):
         names = {path.name for path in directory.iterdir()}
         if names and INDEX_FILE not in names and _LOCK_FILE not in names:
             raise InvalidInputError(
-                f"--output={directory} is a directory with other files; name a new one"
+                f"{flag}={directory} is a directory with other files; name a new one"
             )
         stream = open(directory / _LOCK_FILE, "w")
     except OSError as error:
         raise InvalidInputError(
             f"the index {directory} cannot be written: {error.strerror}; name another place with "
-            "--output"
+            f"{flag}"
         ) from None
     with stream:
         try:

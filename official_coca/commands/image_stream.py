@@ -42,7 +42,10 @@ class ImageReader:
 
     def read(self, path):
         """Returns (H, W, 3) float32 pixels; raises `InvalidInputError` with the reason alone."""
-        encoded = _content(path)
+        return self.decode(_content(path))
+
+    def decode(self, encoded):
+        """`read` of the content of a file."""
         pixels = _pixel_count(encoded)
         with self._one_large if pixels > _LARGE else contextlib.nullcontext():
             try:

@@ -29,25 +29,65 @@ def main(arguments):
     flags = _parse(arguments)
     from official_coca.commands import embedding_index
 
-    directory = os.path.normpath(flags.directory)
-    if not os.path.isdir(directory):
-        raise InvalidInputError(f"{flags.directory} is not a directory; give one with images")
-    place = pathlib.Path(flags.output or os.path.join(directory, embedding_index.DIRECTORY_NAME))
-    if not image_files.has_candidates(image_files.find_images([directory])):
-        raise InvalidInputError(f"there is no image file in the directory {flags.directory}")
+    directory, place = check_places(flags.directory, flags.output)
     with embedding_index.writing_lock(place):
-        return _update(flags, directory, place)
+        old = existing_index(place)
+        handle = indexing_model(flags.model, old)
+        model = model_flag.load_model(handle)
+        return refresh(model, handle, old, directory, place, flags.batch_size, flags.json)
 
 
-def _update(flags, directory, place):
+def check_places(directory, output):
+    """Returns the normal path of a directory of images, and where its index lies.
+
+    Args:
+        directory: of images.
+        output: of the index; None for within the images.
+
+    Raises:
+        InvalidInputError: the directory is none, or has no images.
+    """
+    from official_coca.commands.embedding_index import DIRECTORY_NAME
+
+    normal = os.path.normpath(directory)
+    if not os.path.isdir(normal):
+        raise InvalidInputError(f"{directory} is not a directory; give one with images")
+    if not image_files.has_candidates(image_files.find_images([normal])):
+        raise InvalidInputError(f"there is no image file in the directory {directory}")
+    return normal, pathlib.Path(output or os.path.join(normal, DIRECTORY_NAME))
+
+
+def existing_index(place):
+    """The `EmbeddingIndex` at a place, or None."""
     from official_coca.commands import embedding_index
 
-    old = None
     if (place / embedding_index.INDEX_FILE).exists():
-        old = embedding_index.EmbeddingIndex(place)
-    handle = flags.model or (old and old.model) or None
-    handle = model_flag.chosen_model(handle, model_flag.EMBEDDING_MODEL)
-    model = model_flag.load_model(handle)
+        return embedding_index.EmbeddingIndex(place)
+    return None
+
+
+def indexing_model(flag, old):
+    """The handle of the model that embeds: of the flag, else of the index that is there."""
+    return model_flag.chosen_model(flag or (old and old.model), model_flag.EMBEDDING_MODEL)
+
+
+def refresh(model, handle, old, directory, place, batch_size, as_json=False):
+    """Brings an index up to date with its images and prints a summary; the caller holds its lock.
+
+    Args:
+        model: of the `handle`.
+        handle: what the index names as its model.
+        old: the `EmbeddingIndex` that is there, or None.
+        directory: of the images.
+        place: of the index.
+        batch_size: images embedded at a time.
+        as_json: whether to print JSON.
+
+    Returns:
+        0, or 1 if images were skipped.
+    """
+    from official_coca.commands import embedding_index
+
     fingerprint = embedding_index.fingerprint(model)
     if old and old.fingerprint != fingerprint:
         print("the index was made by another model: every image is embedded anew", file=sys.stderr)
@@ -63,8 +103,8 @@ def _update(flags, directory, place):
     writer = embedding_index.IndexWriter(place, handle, fingerprint, directory)
     for number in kept:
         writer.add([old.rows[number]], old.embeddings[number : number + 1])
-    with results.Results(len(new), flags.json) as printed:
-        added = _embed(model, new, current, writer, printed, flags.batch_size)
+    with results.Results(len(new), as_json) as printed:
+        added = _embed(model, new, current, writer, printed, batch_size)
     summary = {
         "index": str(place),
         "images": len(kept) + added,
@@ -72,7 +112,7 @@ def _update(flags, directory, place):
         "dropped": len(old.rows) - len(kept) if old else 0,
         "skipped": len(new) - added,
     }
-    print(json.dumps(summary) if flags.json else _sentence(summary), flush=True)
+    print(json.dumps(summary) if as_json else _sentence(summary), flush=True)
     return printed.exit_code()
 
 

@@ -13,11 +13,11 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
 
 from official_coca.program import ArgumentParser, run_program  # first: it quietens TensorFlow
 from official_coca.errors import InvalidInputError
+from official_coca.serving.listener import listen, url
 from official_coca.serving.server_flags import add_server_flags, batching_options
 
 _LAST_CALLS = 1.0  # seconds for threads whose work nobody waits for any more
@@ -30,7 +30,7 @@ def main(arguments):
     flags = parser.parse_args(arguments)
     options = batching_options(flags)
     _check_directory(flags.model_dir)
-    listener = _listen(flags.host, flags.port)
+    listener = listen(flags.host, flags.port)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until there is something to finish
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
@@ -82,26 +82,10 @@ async def _serve(app, listener, flags):
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    host, port = listener.getsockname()[:2]
-    host = f"[{host}]" if ":" in host else host
-    print(f"serving {flags.model_name} on http://{host}:{port}", flush=True)
+    print(f"serving {flags.model_name} on {url(listener)}", flush=True)
     await stop.wait()
     app.stop_accepting()
     await runner.cleanup()
-
-
-def _listen(host, port):
-    """Returns a bound socket, so that a port in use is known before TensorFlow starts."""
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        raise InvalidInputError(
-            f"cannot listen on --host={host} --port={port}: {error.strerror}"
-        ) from error
-    return listener
 
 
 def _check_directory(directory):

@@ -8,6 +8,7 @@ import re
 
 from official_coca.errors import InvalidInputError
 from official_coca.serving.batching_options import BatchingOptions
+from official_coca.serving.listener import LOOPBACK, port_number
 
 
 def add_server_flags(parser):
@@ -15,8 +16,8 @@ def add_server_flags(parser):
     add = parser.add_argument
     add("--model_dir", required=True, type=pathlib.Path, help="has a SavedModel in each number")
     add("--model_name", type=_name, default="coca", help="in the paths of requests")
-    add("--host", default="127.0.0.1", help="address to listen on")
-    add("--port", type=_port, default=8501, help="0 takes a free one")
+    add("--host", default=LOOPBACK, help="address to listen on")
+    add("--port", type=port_number, default=8501, help="0 takes a free one")
     add(
         "--file_system_poll_wait_seconds",
         type=_seconds,
@@ -126,10 +127,6 @@ def _positive(text):
 
 def _natural(text):
     return _integer(text, 0, None)
-
-
-def _port(text):
-    return _integer(text, 0, 65535)
 
 
 def _integer(text, least, most):

@@ -1,0 +1,90 @@
+// Puts the parts of the page together.
+
+import { showGallery } from "./gallery.js";
+import { Labels } from "./labels.js";
+import { Look } from "./look.js";
+import { EmbeddingMap } from "./map.js";
+import { ask } from "./server.js";
+
+const PAUSE = 400; // milliseconds without a key before a text is searched for
+const THEME = "coca_theme";
+
+function chooseTheme() {
+  const button = document.getElementById("theme");
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const show = () => {
+    const kept = localStorage.getItem(THEME);
+    if (kept) document.documentElement.dataset.theme = kept;
+    button.setAttribute("aria-pressed", String(kept ? kept === "dark" : dark.matches));
+  };
+  button.addEventListener("click", () => {
+    const pressed = button.getAttribute("aria-pressed") === "true";
+    localStorage.setItem(THEME, pressed ? "light" : "dark");
+    show();
+  });
+  dark.addEventListener("change", show);
+  show();
+}
+
+function searchByText(start, look, map) {
+  const [form, field, status, list] = ["search_form", "query", "search_status", "found"].map(
+    (name) => document.getElementById(name));
+  if (start.text_problem) {
+    form.hidden = true;
+    status.textContent = start.text_problem;
+    return;
+  }
+  let timer;
+  let last = "";
+  const search = async () => {
+    clearTimeout(timer);
+    const text = field.value.trim();
+    if (!text || text === last) return;
+    last = text;
+    status.textContent = "Searching …";
+    try {
+      const { found } = await ask(`/search?text=${encodeURIComponent(text)}`);
+      if (text !== last) return; // an answer to an earlier text comes too late
+      showGallery(list, found, start.pictures, (image) => look.openIndexed(image));
+      map.mark(found.map((image) => image.row));
+      status.textContent = `The ${found.length} images nearest to “${text}”, by cosine similarity.`;
+    } catch (error) {
+      if (text !== last) return;
+      last = "";
+      list.replaceChildren();
+      status.textContent = error.message;
+    }
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    search();
+  });
+  field.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(search, PAUSE);
+  });
+}
+
+async function begin() {
+  chooseTheme();
+  const about = document.getElementById("about");
+  let start;
+  try {
+    start = await ask("/start");
+  } catch (error) {
+    about.textContent = error.message;
+    return;
+  }
+  about.textContent = `${start.images.toLocaleString()} images · ${start.model}`;
+  document.getElementById("method").textContent =
+    `Search: ${start.search}. Everything on this page comes from the program on this machine.`;
+  const labels = new Labels();
+  if (start.text_problem) labels.disable(start.text_problem);
+  let look;
+  const map = new EmbeddingMap(start.pictures, (image) => look.openIndexed(image));
+  look = new Look(start, labels, (rows) => map.mark(rows));
+  searchByText(start, look, map);
+  map.load();
+}
+
+begin();

@@ -1,0 +1,72 @@
+"""Small JPEG copies of the indexed images, which is all that leaves the directory."""
+
+import functools
+import io
+import os
+
+from official_coca.errors import InvalidInputError
+
+SIDES = {"small": 224, "large": 900}  # longest side in pixels
+_KEPT = 4096  # about 50 MB of small ones
+_QUALITY = 85
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+
+
+class Pictures:
+    """Makes copies, upright, without transparency and without what else a file tells.
+
+    Args:
+        index: an `EmbeddingIndex`.
+    """
+
+    def __init__(self, index):
+        self._index = index
+        self._root = os.path.realpath(index.images)
+        self.jpeg = functools.lru_cache(_KEPT)(self._jpeg)
+
+    def path(self, row):
+        """Returns the path of the image in a row.
+
+        Raises:
+            InvalidInputError: a symbolic link leads outside of the directory.
+        """
+        path = os.path.realpath(self._index.path(row))
+        if os.path.commonpath([path, self._root]) != self._root:
+            raise InvalidInputError("this file lies outside of the directory")
+        return path
+
+    def _jpeg(self, row, size):
+        """Returns the JPEG bytes of the image in a row, of a size of `SIDES`.
+
+        Raises:
+            InvalidInputError: the image is gone, outside of the directory, or cannot be read.
+        """
+        from PIL import Image, ImageOps
+
+        path = self.path(row)
+        side = SIDES[size]
+        try:
+            with Image.open(path, formats=_FORMATS) as image:
+                image.draft("RGB", (side, side))  # a JPEG is decoded no larger than it must be
+                image = _opaque(ImageOps.exif_transpose(image))
+                image.thumbnail((side, side))
+                return _encoded(image)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise InvalidInputError(f"this file cannot be shown: {error}") from None
+
+
+def _opaque(image):
+    """The picture in RGB; on white where it is transparent."""
+    from PIL import Image
+
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _encoded(image):
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=_QUALITY)
+    return stream.getvalue()

@@ -1,0 +1,44 @@
+"""Where a server of this package listens: the flags --host and --port, and the bound socket."""
+
+import argparse
+import re
+import socket
+
+from official_coca.errors import InvalidInputError
+
+LOOPBACK = "127.0.0.1"  # no other machine reaches it
+_MOST_PORT = 65535
+
+
+def port_number(text):
+    """The `type` of the flag --port: 0, which takes a free one, to 65535."""
+    if not re.fullmatch("[0-9]{1,5}", text) or int(text) > _MOST_PORT:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number, 0 to {_MOST_PORT}, got {text!r}"
+        )
+    return int(text)
+
+
+def listen(host, port):
+    """Returns a bound socket, so that a port in use is known before TensorFlow starts.
+
+    Raises:
+        InvalidInputError: the address is none of this machine, or the port is taken.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise InvalidInputError(
+            f"cannot listen on --host={host} --port={port}: {error.strerror}"
+        ) from error
+    return listener
+
+
+def url(listener):
+    """The address of a bound socket, for a browser."""
+    host, port = listener.getsockname()[:2]
+    host = f"[{host}]" if ":" in host else host
+    return f"http://{host}:{port}"

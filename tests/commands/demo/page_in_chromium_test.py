@@ -1,0 +1,167 @@
+"""The page as a person uses it: the program as a process, and headless Chromium.
+
+Screenshots are written to runs/demo_page, where continuous integration may keep them.
+"""
+
+import asyncio
+import base64
+import json
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.commands.demo.chromium import browser, chromium_path
+from tests.tiny_models import WORDS
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+SCREENSHOTS = ROOT / "runs" / "demo_page"
+HOSTILE_NAME = "<img src=x onerror=document.title='broken'>.png"
+DROP = """
+(() => {
+  const bytes = Uint8Array.from(atob("%s"), (letter) => letter.charCodeAt(0));
+  const files = new DataTransfer();
+  files.items.add(new File([bytes], "%s"));
+  document.dispatchEvent(new DragEvent("drop", { dataTransfer: files, bubbles: true }));
+})()
+"""
+# Where something is drawn on the map, counted from its middle line on.
+DRAWN_PIXEL = """
+(() => {
+  const canvas = document.querySelector("#map canvas");
+  const { width, height } = canvas;
+  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+  const box = canvas.getBoundingClientRect();
+  const middle = Math.floor(height / 2) * width;
+  for (let step = 0; step < width * height; step++) {
+    const place = (middle + step) % (width * height);
+    if (data[4 * place + 3]) {
+      return [box.x + (place % width) / width * box.width,
+              box.y + Math.floor(place / width) / height * box.height];
+    }
+  }
+})()
+"""
+# Notes every text of the caption while it is written.
+WATCH_CAPTION = """
+(() => {
+  window.captions = [];
+  new MutationObserver(() => captions.push(caption.textContent))
+    .observe(document.getElementById("caption"), { childList: true });
+})()
+"""
+
+
+@pytest.fixture
+def program(preset, photos):
+    """The running program, and the address it printed."""
+    (photos / "a.png").rename(photos / HOSTILE_NAME)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "official_coca.cli", "demo", f"--model={preset}"]
+        + [f"--images={photos}", "--port=0"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    lines = [process.stdout.readline(), process.stdout.readline()]
+    address = re.fullmatch(r"open (http://127\.0\.0\.1:\d+) in a browser; Ctrl-C .*\n", lines[1])
+    assert address, lines
+    yield process, address[1]
+    process.kill()
+    process.wait()
+
+
+async def search(page):
+    await page.wait_for("document.getElementById('about').textContent.startsWith('5 images')")
+    await page.value("document.getElementById('query').focus()")
+    await page.type("a red cat")
+    await page.wait_for("found.children.length === 5")
+    assert "a red cat" in await page.value("search_status.textContent")
+    await page.wait_for("[...document.querySelectorAll('#found img')].every(i => i.naturalWidth)")
+    names = await page.value("[...document.querySelectorAll('#found img')].map(i => i.alt)")
+    assert HOSTILE_NAME in names and await page.value("document.title") == "CoCa demo"
+
+
+async def drop(page, content, name="dropped.png"):
+    await page.value(DROP % (base64.b64encode(content).decode(), name))
+
+
+async def look(page, content):
+    await page.value(WATCH_CAPTION)
+    await drop(page, content)
+    await page.wait_for("similar.children.length === 5")
+    await page.wait_for("caption.getAttribute('aria-busy') === 'false'")
+    captions = [text for text in await page.value("captions") if text]
+    assert len(captions) >= 3 and len(captions[0]) < len(captions[-1])
+    await page.wait_for("probabilities.children.length === 8")
+
+
+async def edit_labels(page):
+    await page.value("labels.focus(); labels.select()")
+    await page.type(f"{WORDS[8]}, {WORDS[9]}, {WORDS[8]},")
+    await page.wait_for("probabilities.children.length === 2")
+    shares = await page.value("[...probabilities.children].map(i => parseFloat(i.lastChild.textContent))")
+    assert sum(shares) == pytest.approx(100, abs=0.11) and shares[0] >= shares[1]
+
+
+async def hover_map(page):
+    """Moves the mouse onto an image of the map; returns where that is."""
+    await page.call("Page.bringToFront")  # nothing is painted on a page behind
+    await page.wait_for("map_status.textContent.includes(' images by ')")
+    await page.value("document.getElementById('map').scrollIntoView({ block: 'center' })")
+    x, y = await page.wait_for(DRAWN_PIXEL)
+    await page.mouse("mouseMoved", x, y)
+    await page.wait_for("!card.hidden && card.querySelector('img').naturalWidth > 0")
+    return x, y
+
+
+async def pan_and_zoom(page, x, y):
+    left = await page.value("card.style.left")
+    await page.mouse("mousePressed", x, y, button="left", clickCount=1)
+    await page.mouse("mouseMoved", x - 40, y, button="left")
+    assert await page.value("card.hidden")
+    await page.mouse("mouseReleased", x - 40, y, button="left", clickCount=1)
+    await page.mouse("mouseMoved", x - 40, y)
+    await page.wait_for("!card.hidden")
+    assert await page.value("card.style.left") != left
+    await page.mouse("mousePressed", x - 40, y, button="left", clickCount=1)
+    await page.mouse("mouseReleased", x - 40, y, button="left", clickCount=1)
+    name = await page.value("card.querySelector('p').textContent")
+    await page.wait_for(f"looked_at_name.textContent === {json.dumps(name)}")
+    await page.wait_for("caption.getAttribute('aria-busy') === 'false'")
+
+
+@pytest.mark.slow
+def test_page_works_in_chromium(program, photos, tmp_path):
+    chromium_path()
+    process, address = program
+    image = (photos / "b.PNG").read_bytes()
+
+    async def use():
+        async with browser(tmp_path / "chromium") as new_page:
+            page, second = await new_page(), await new_page()
+            await page.open(address)
+            await second.open(address, width=390, height=844, dark=True)
+            await asyncio.gather(search(page), search(second))
+            await asyncio.gather(look(page, image), look(second, image))
+            await edit_labels(page)
+            await pan_and_zoom(page, *await hover_map(page))
+            await page.screenshot(SCREENSHOTS / "wide.png")
+            await second.screenshot(SCREENSHOTS / "phone_dark.png")
+            width = await second.value("document.documentElement.scrollWidth")
+            assert width <= 390
+            assert not page.problems and not second.problems
+            await drop(page, b"no image", "notes.png")
+            await page.wait_for("!look_problem.hidden")
+            assert "cannot be decoded" in await page.value("look_problem.textContent")
+            outside = [entry for entry in await page.value(
+                "performance.getEntriesByType('resource').map(e => e.name)"
+            ) if not entry.startswith((address, "blob:", "data:"))]  # fmt: skip
+            assert outside == []
+
+    asyncio.run(use())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
