@@ -46,7 +46,9 @@ def _parse(arguments):
     parser.add_argument("--sampler", default="greedy", help="greedy, beam, top_k, top_p, ...")
     parser.add_argument("--num_beams", type=int, help="for --sampler=beam")
     parser.add_argument("--max_caption_length", type=int, help="longest caption in tokens")
-    parser.add_argument("--precision", default="float32", help="float32 or bfloat16 (half the size)")
+    parser.add_argument(
+        "--precision", default="float32", help="float32, or bfloat16 for half the size"
+    )
     parser.add_argument(
         "--max_image_pixels", type=int, default=50_000_000, help="larger pictures are bad rows"
     )
@@ -57,7 +59,9 @@ def _parse(arguments):
         "bits then depend on the size of its batch",
     )
     parser.add_argument(
-        "--text_pair", action="store_true", help="write the TF-Hub text preprocessor and encoder too"
+        "--text_pair",
+        action="store_true",
+        help="write the preprocessor and encoder of the TF-Hub text API too",
     )
     return parser.parse_args(arguments)
 

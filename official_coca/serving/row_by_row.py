@@ -29,9 +29,10 @@ def row_by_row(function, tensors):
         results = function(*(tf.expand_dims(tensor, 0) for tensor in row))
         return tf.nest.map_structure(lambda result: tf.squeeze(result, 0), results)
 
-    of_one = tf.function(of_one, autograph=False)
+    # Traced for what it returns only, and again in the loop: a function there would pass on every
+    # weight once more, which makes loading slow.
     row = [tf.TensorSpec(tensor.shape[1:], tensor.dtype) for tensor in tensors]
-    outputs = of_one.get_concrete_function(*row).structured_outputs
+    outputs = tf.function(of_one, autograph=False).get_concrete_function(*row).structured_outputs
     return tf.map_fn(
         lambda row: of_one(*row),
         tuple(tensors),

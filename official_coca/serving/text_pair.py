@@ -1,6 +1,6 @@
 """The two SavedModels of the TF-Hub text API: a preprocessor and an encoder of its outputs.
 
-    texts → preprocessor → {"input_word_ids", "input_mask"} → encoder → {"pooled_output", ...}
+    texts → preprocessor → {"input_word_ids", "input_mask"} → encoder → {"pooled_output"}
 
 Shapes: B texts, L tokens, E embedding width, D width of the text decoder.
 """

@@ -34,11 +34,10 @@ def write_warmup_requests(module, path):
         return False
     directory = pathlib.Path(path) / _DIRECTORY
     directory.mkdir()
-    names = ["serving_default", *(signature.name for signature in module.offered_signatures)]
-    inputs = {signature.name: example_inputs(module, signature) for signature in module.offered_signatures}
-    inputs["serving_default"] = inputs.get("encode_image", inputs[names[1]])
+    inputs = {s.name: example_inputs(module, s) for s in module.offered_signatures}
+    inputs["serving_default"] = inputs.get("encode_image", next(iter(inputs.values())))
     with tf.io.TFRecordWriter(str(directory / _FILE)) as writer:
-        for name in names:
+        for name in inputs:
             request = predict.PredictRequest()
             request.model_spec.name = MODEL_NAME
             request.model_spec.signature_name = name
