@@ -46,6 +46,8 @@ class ImageReader:
 
     def decode(self, encoded):
         """`read` of the content of a file."""
+        if not encoded:
+            raise InvalidInputError("the file is empty")
         pixels = _pixel_count(encoded)
         with self._one_large if pixels > _LARGE else contextlib.nullcontext():
             try:
@@ -142,8 +144,6 @@ def _content(path):
         raise InvalidInputError(reason[0].lower() + reason[1:]) from None
     if content is None:
         raise InvalidInputError("it is not a regular file")
-    if not content:
-        raise InvalidInputError("the file is empty")
     return content
 
 

@@ -37,10 +37,10 @@ def read_labels(body):
     try:
         fields = json.loads(body)
         image, labels = fields["image"], fields["labels"]
-        usable = isinstance(image, str) and all(isinstance(label, str) for label in labels)
     except (ValueError, KeyError, TypeError):
-        usable = False
-    if not usable:
+        image, labels = None, None
+    is_list = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    if not is_list or not isinstance(image, str):
         raise InvalidInputError('this is not {"image": name, "labels": [text, ...]}')
     if len(labels) > MAX_LABELS:
         raise InvalidInputError(f"these are {len(labels)} labels; give at most {MAX_LABELS}")

@@ -80,9 +80,13 @@ async def search(page):
     await page.type("a red cat")
     await page.wait_for("found.children.length === 5")
     assert "a red cat" in await page.value("search_status.textContent")
-    await page.wait_for("[...document.querySelectorAll('#found img')].every(i => i.naturalWidth)")
     names = await page.value("[...document.querySelectorAll('#found img')].map(i => i.alt)")
     assert HOSTILE_NAME in names and await page.value("document.title") == "CoCa demo"
+
+
+async def see_pictures(page):
+    await page.call("Page.bringToFront")  # a page behind loads no pictures and paints nothing
+    await page.wait_for("[...document.querySelectorAll('#found img')].every(i => i.naturalWidth)")
 
 
 async def drop(page, content, name="dropped.png"):
@@ -109,7 +113,6 @@ async def edit_labels(page):
 
 async def hover_map(page):
     """Moves the mouse onto an image of the map; returns where that is."""
-    await page.call("Page.bringToFront")  # nothing is painted on a page behind
     await page.wait_for("map_status.textContent.includes(' images by ')")
     await page.value("document.getElementById('map').scrollIntoView({ block: 'center' })")
     x, y = await page.wait_for(DRAWN_PIXEL)
@@ -147,10 +150,12 @@ def test_page_works_in_chromium(program, photos, tmp_path):
             await second.open(address, width=390, height=844, dark=True)
             await asyncio.gather(search(page), search(second))
             await asyncio.gather(look(page, image), look(second, image))
+            await see_pictures(second)
+            await second.screenshot(SCREENSHOTS / "phone_dark.png")
+            await see_pictures(page)
             await edit_labels(page)
             await pan_and_zoom(page, *await hover_map(page))
             await page.screenshot(SCREENSHOTS / "wide.png")
-            await second.screenshot(SCREENSHOTS / "phone_dark.png")
             width = await second.value("document.documentElement.scrollWidth")
             assert width <= 390
             assert not page.problems and not second.problems

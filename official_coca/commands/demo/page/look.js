@@ -15,6 +15,10 @@ export class Look {
     }
     this.section = document.getElementById("look");
     if (start.caption_problem) this.caption.textContent = start.caption_problem;
+    this.looked_at.addEventListener("error", () => {
+      this.looked_at.hidden = true;
+      this.drop.classList.remove("shows");
+    });
     this.acceptFiles();
   }
 

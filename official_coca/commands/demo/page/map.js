@@ -5,6 +5,7 @@ import { ask } from "./server.js";
 
 const PHOTO = 46; // pixels of a photo's side
 const GAP = 6;
+const FRAME = 3; // pixels of the line around what is marked
 const REACH = 16; // pixels from a dot at which the mouse is on it
 const MOST_LOADED = 1500; // photos that are kept
 
@@ -140,7 +141,7 @@ export class EmbeddingMap {
 
   /** The number of the image at a pixel, -1 for none. */
   nearest(x, y, reach = REACH) {
-    const half = PHOTO / 2;
+    const half = PHOTO / 2 + FRAME;
     const photo = this.shown.findLast(([, left, top]) =>
       Math.abs(x - left) <= half && Math.abs(y - top) <= half);
     if (photo && reach === REACH) return photo[0];
@@ -252,7 +253,7 @@ export class EmbeddingMap {
     }
     if (!this.marked.has(this.rows[number])) return;
     pen.strokeStyle = accent;
-    pen.lineWidth = 3;
+    pen.lineWidth = FRAME;
     pen.strokeRect(left, top, PHOTO, PHOTO);
   }
 
@@ -271,7 +272,7 @@ export class EmbeddingMap {
 
 function ring(pen, x, y, radius, colour) {
   pen.strokeStyle = colour;
-  pen.lineWidth = 3;
+  pen.lineWidth = FRAME;
   pen.beginPath();
   pen.arc(x, y, radius, 0, 2 * Math.PI);
   pen.stroke();
