@@ -70,12 +70,16 @@ class Alternation:
                     _require_memory(prepared[-1]["first_peak_bytes"])
                 workers.append(stack.enter_context(self._start(contestant)))
                 prepared.append(workers[-1].ask("prepare", job=contestant.job))
-            calls = [self._calls(worker) for worker in workers]
-            seconds, rates = [[] for _ in workers], []
-            for _ in range(self._repeats):
+            # The second call is the first that compiles nothing.
+            second = [self._time(worker, 1) for worker in workers]
+            calls = [self._calls(call) for call in second]
+            # One call that is long enough is a measurement already.
+            seconds = [[call] if count == 1 else [] for call, count in zip(second, calls)]
+            rates = []
+            for turn in range(self._repeats):
                 for values, worker, count in zip(seconds, workers, calls):
-                    time.sleep(_PAUSE)
-                    values.append(worker.ask("time", calls=count)["seconds"])
+                    if len(values) == turn:
+                        values.append(self._time(worker, count))
                 peaks = [worker.ask("memory") for worker in workers]
                 rates.append(self._matmul_rates(workers))
         limit = samples.summarize([max(rate.values()) for rate in rates])
@@ -101,9 +105,12 @@ class Alternation:
             for contestant, answer, values in zip(comparison.contestants, answers, seconds)
         ]
 
-    def _calls(self, worker):
-        """Calls that fill a measurement; the second call is the first that compiles nothing."""
-        call = worker.ask("time", calls=1)["seconds"]
+    def _time(self, worker, calls):
+        time.sleep(_PAUSE)
+        return worker.ask("time", calls=calls)["seconds"]
+
+    def _calls(self, call):
+        """How many calls, of that many seconds each, fill a measurement."""
         return max(1, min(_MOST_CALLS, round(self._seconds / max(call, 1e-6))))
 
     def _matmul_rates(self, workers):
