@@ -1,5 +1,6 @@
 """Loads a directory in open_clip's layout: `open_clip_config.json`, weights, tokenizer files."""
 
+import functools
 import pathlib
 import warnings
 
@@ -40,15 +41,13 @@ def load_open_clip_checkpoint(model_class, handle, directory, load_weights, over
     """
     config = presets.read_json(directory, CONFIG_FILE)
     arguments = coca_arguments(config, directory / CONFIG_FILE)
+    fill = None
     if load_weights:
         directory = handles.resolve_weights(handle, directory)
-        tensors = open_tensors(_weight_file(directory))
+        fill = functools.partial(assign_weights, tensors=open_tensors(_weight_file(directory)))
     if "preprocessor" not in overrides:
         arguments["preprocessor"] = _preprocessor(config, arguments, directory)
-    model = presets.build_model(model_class, handle, arguments, overrides, blank=load_weights)
-    if load_weights:
-        assign_weights(model, tensors)
-    return model
+    return presets.build_model(model_class, handle, arguments, overrides, fill)
 
 
 def _weight_file(directory):

@@ -7,8 +7,8 @@
     assets/tokenizer/    its vocabulary
 """
 
-import contextlib
 import datetime
+import functools
 import json
 import pathlib
 import shutil
@@ -19,7 +19,7 @@ import keras
 
 from official_coca.errors import InvalidInputError
 from official_coca.saving import handles
-from official_coca.saving.blank_weights import blank_weights
+from official_coca.saving.first_values import build_and_fill
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.weights.h5"
@@ -118,11 +118,13 @@ def load_preset(model_class, handle, directory, load_weights, overrides):
             "it with its own class"
         )
     arguments = {**config["config"], "preprocessor": None}
-    model = build_model(model_class, handle, arguments, overrides, blank=load_weights)
+    fill = None
+    if load_weights:
+        directory = handles.resolve_weights(handle, directory)
+        fill = functools.partial(_load_weights, directory=directory)
+    model = build_model(model_class, handle, arguments, overrides, fill)
     if model.preprocessor is None:
         model.preprocessor = load_preprocessor(directory)
-    if load_weights:
-        _load_weights(model, handles.resolve_weights(handle, directory))
     return model
 
 
@@ -164,7 +166,7 @@ def load_preprocessor(directory):
     return preprocessor_class.from_directory(saved["config"], directory)
 
 
-def build_model(model_class, handle, arguments, overrides, blank=False):
+def build_model(model_class, handle, arguments, overrides, fill=None):
     """A model of `arguments`, some of them replaced.
 
     Args:
@@ -172,7 +174,7 @@ def build_model(model_class, handle, arguments, overrides, blank=False):
         handle: what messages call the model.
         arguments: of its constructor.
         overrides: arguments to replace.
-        blank: whether its weights are loaded next, and need not be drawn.
+        fill: assigns the weights of the model that it is given; None draws them.
 
     Raises:
         InvalidInputError: an override that the class has no argument for.
@@ -183,8 +185,8 @@ def build_model(model_class, handle, arguments, overrides, blank=False):
             f"from_preset({str(handle)!r}) got arguments that {model_class.__name__} does not "
             f"have: {', '.join(sorted(unknown))}"
         )
-    with blank_weights() if blank else contextlib.nullcontext():
-        return model_class.from_config({**arguments, **overrides})
+    build = functools.partial(model_class.from_config, {**arguments, **overrides})
+    return build() if fill is None else build_and_fill(build, fill)
 
 
 def _constructor_arguments(model_class):
