@@ -17,6 +17,7 @@ from official_coca.generation.common_prompt import feed_common_prompt
 from official_coca.generation.decoding_rules import NEGATIVE_INFINITY
 from official_coca.generation.places import flat_places, gather_places
 from official_coca.generation.repetition import penalise_repetition, require_repetition_penalty
+from official_coca.generation.sampler_options import is_number, require_count
 from official_coca.generation.top_tokens import top_tokens
 
 
@@ -56,19 +57,19 @@ class BeamSearch:
         repetition_penalty=1.0,
     ):
         require_beams(num_beams, num_beam_groups)
-        _require_whole("num_return_sequences", num_return_sequences)
+        require_count("num_return_sequences", num_return_sequences)
         if num_return_sequences > num_beams:
             raise InvalidInputError(
                 f"num_return_sequences={num_return_sequences} exceeds num_beams={num_beams}; "
                 "raise num_beams"
             )
-        if not _is_number(length_penalty) or not 0 <= length_penalty < float("inf"):
+        if not is_number(length_penalty) or not 0 <= length_penalty < float("inf"):
             raise InvalidInputError(
                 f"length_penalty={length_penalty!r} of beam search is not a number from 0 on; "
                 "0 means none"
             )
         if diversity_penalty is not None:
-            if not _is_number(diversity_penalty) or not 0 < diversity_penalty < float("inf"):
+            if not is_number(diversity_penalty) or not 0 < diversity_penalty < float("inf"):
                 raise InvalidInputError(
                     f"diversity_penalty={diversity_penalty!r} of beam search is not a number "
                     "above 0; try 0.5"
@@ -228,19 +229,10 @@ class BeamSearch:
 
 def require_beams(num_beams, num_beam_groups):
     """Raises `InvalidInputError` unless the beams can be dealt out to the groups."""
-    _require_whole("num_beams", num_beams)
-    _require_whole("num_beam_groups", num_beam_groups)
+    require_count("num_beams", num_beams)
+    require_count("num_beam_groups", num_beam_groups)
     if num_beams % num_beam_groups:
         raise InvalidInputError(
             f"num_beams={num_beams} cannot be dealt out to num_beam_groups={num_beam_groups} "
             "groups of one size; make it a multiple"
         )
-
-
-def _require_whole(name, value):
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidInputError(f"{name}={value!r} of beam search is not a whole number above 0")
-
-
-def _is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

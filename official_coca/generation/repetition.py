@@ -7,12 +7,12 @@ from keras import ops
 
 from official_coca.errors import InvalidInputError
 from official_coca.generation.places import flat_places, gather_places
+from official_coca.generation.sampler_options import is_number
 
 
 def require_repetition_penalty(value):
     """Raises `InvalidInputError` unless `value` is a finite number above 0."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not 0 < value < float("inf"):
+    if not is_number(value) or not 0 < value < float("inf"):
         raise InvalidInputError(
             f"repetition_penalty={value!r} is not a number above 0; 1.0 means none, 1.2 is usual"
         )

@@ -11,6 +11,12 @@ from official_coca.generation.captioner_cache import bind_step, split_cache
 from official_coca.generation.decoding_rules import NEGATIVE_INFINITY
 from official_coca.generation.places import gather_places
 from official_coca.generation.repetition import penalise_repetition, require_repetition_penalty
+from official_coca.generation.sampler_options import (
+    is_number,
+    require_count,
+    require_seed,
+    require_temperature,
+)
 from official_coca.generation.top_tokens import top_tokens
 
 # Top-p sorts the whole vocabulary only where this many tokens do not make up p.
@@ -143,9 +149,9 @@ class TopKSampler(TokenSampler):
     """
 
     def __init__(self, k=5, temperature=1.0, seed=None, repetition_penalty=1.0):
-        _require_count("k", k)
-        _require_temperature(temperature)
-        _require_seed(seed)
+        require_count("k", k)
+        require_temperature(temperature)
+        require_seed(seed)
         require_repetition_penalty(repetition_penalty)
         self.k = k
         self.temperature = temperature
@@ -173,12 +179,12 @@ class TopPSampler(TokenSampler):
     """
 
     def __init__(self, p=0.9, temperature=1.0, k=None, seed=None, repetition_penalty=1.0):
-        if not _is_number(p) or not 0 < p <= 1:
+        if not is_number(p) or not 0 < p <= 1:
             raise InvalidInputError(f"p={p!r} of top-p sampling is not in (0, 1]; try 0.9")
-        _require_temperature(temperature)
+        require_temperature(temperature)
         if k is not None:
-            _require_count("k", k)
-        _require_seed(seed)
+            require_count("k", k)
+        require_seed(seed)
         require_repetition_penalty(repetition_penalty)
         self.p = p
         self.temperature = temperature
@@ -236,24 +242,3 @@ def _draw(values, token_ids, step_seed):
     """One id (B,) from candidates (B, C) with unnormalised log-probabilities `values`."""
     place = keras.random.categorical(values, 1, dtype="int32", seed=step_seed)
     return ops.squeeze(gather_places(token_ids, place), -1)
-
-
-def _is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _require_count(name, value):
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidInputError(f"{name}={value!r} of the sampler is not a whole number above 0")
-
-
-def _require_temperature(value):
-    if not _is_number(value) or not value > 0:
-        raise InvalidInputError(
-            f"temperature={value!r} is not above 0; use sampler='greedy' for no randomness"
-        )
-
-
-def _require_seed(value):
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise InvalidInputError(f"seed={value!r} of the sampler is neither a whole number nor None")

@@ -128,7 +128,7 @@ def test_bad_call_is_one_clear_line(options, message):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: get_sampler("greedy", num_beams=3), r"'greedy' has no option 'num_beams'.*repetition"),
+        (lambda: get_sampler("greedy", num_beams=3), r"'greedy' has no option 'num_beams'.*repet"),
         (lambda: get_sampler("beam", beams=3), r"'beam' has no option 'beams'.*num_beams"),
         (lambda: get_sampler(GreedySampler(), k=3), r"'k' belongs to the sampler's constructor"),
         (lambda: BeamSearch(0), r"num_beams=0"),
@@ -137,7 +137,7 @@ def test_bad_call_is_one_clear_line(options, message):
         (lambda: BeamSearch(2, length_penalty=-0.1), r"length_penalty=-0.1"),
         (lambda: BeamSearch(6, num_beam_groups=4), r"num_beams=6 .*num_beam_groups=4.*multiple"),
         (lambda: BeamSearch(6, num_beam_groups=0), r"num_beam_groups=0"),
-        (lambda: BeamSearch(6, diversity_penalty=0.5), r"diversity_penalty=0.5.*num_beam_groups"),
+        (lambda: BeamSearch(6, diversity_penalty=0.5), r"penalty=0.5.*set num_beam_groups"),
         (
             lambda: BeamSearch(6, num_beam_groups=2, diversity_penalty=0),
             r"diversity_penalty=0 .*above 0",

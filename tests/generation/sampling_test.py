@@ -179,7 +179,8 @@ def test_compiled_decoding_equals_eager(name, options, jit_compile):
         )
 
     token_ids, mask = begin(3)
-    if name in ("greedy", "beam", "open_clip_beam", "contrastive") or not jit_compile:  # XLA draws other numbers
+    draws = name in ("top_k", "top_p", "random")
+    if not draws or not jit_compile:  # XLA draws other numbers
         expected, scores = decode(toy, sampler=sampler, seed=3)
         result = compiled(token_ids, mask, tf.constant(3))
         np.testing.assert_array_equal(result["token_ids"], expected)
