@@ -1,6 +1,8 @@
 """Reads the tensors of foreign checkpoints: safetensors with NumPy, pickles with torch if it is there."""
 
+import functools
 import importlib
+import json
 import pathlib
 import pickle
 
@@ -88,17 +90,36 @@ class NamedTensors:
 
 
 def _safetensors(path):
+    """Readers of a safetensors file that look into it where it lies, without a copy."""
+    import ml_dtypes
     import safetensors
 
     try:
-        file = safetensors.safe_open(path, framework="numpy")
+        # Checks that the header is sound and that the tensors fill the file exactly.
+        safetensors.safe_open(path, framework="numpy")
     except (safetensors.SafetensorError, OSError) as error:
         raise InvalidInputError(
             f"{path} is not a whole safetensors file ({error}); download it again"
         ) from None
+    dtypes = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": ml_dtypes.bfloat16}
+    content = np.memmap(path, mode="r")
+    start = 8 + int(content[:8].view("<u8")[0])
+    header = json.loads(content[8:start].tobytes())
+
+    def read(name):
+        entry = header[name]
+        begin, end = (start + offset for offset in entry["data_offsets"])
+        if entry["dtype"] not in dtypes:
+            raise InvalidInputError(
+                f"tensor {name!r} of {path} has the type {entry['dtype']}; only floating-point "
+                "weights can be read, so convert the checkpoint to float32 first"
+            )
+        return content[begin:end].view(dtypes[entry["dtype"]]).reshape(entry["shape"])
+
     return {
-        name: (tuple(file.get_slice(name).get_shape()), lambda name=name: file.get_tensor(name))
-        for name in file.keys()
+        name: (tuple(entry["shape"]), functools.partial(read, name))
+        for name, entry in header.items()
+        if name != "__metadata__"
     }
 
 

@@ -114,7 +114,8 @@ def test_half_precision_weights_are_read(loaded, checkpoint):
 
 def test_buffers_of_older_releases_are_passed_over(checkpoint):
     tensors = load_file(checkpoint / WEIGHTS)
-    save_file({**tensors, "text.attn_mask": np.zeros((13, 13), "float32")}, checkpoint / WEIGHTS)
+    buffers = {"text.attn_mask": np.zeros((13, 13), "float32"), "text.position_ids": np.arange(13)}
+    save_file({**tensors, **buffers}, checkpoint / WEIGHTS)
     CoCa.from_preset(checkpoint, preprocessor=None)
 
 
