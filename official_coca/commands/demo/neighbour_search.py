@@ -63,9 +63,9 @@ def _load_or_make(index):
     import faiss
 
     path = _path(index)
-    if path.exists():
+    try:
         made = faiss.read_index(str(path))
-    else:
+    except RuntimeError:  # absent, or damaged
         print(f"making the search index of {len(index.rows):,} images, once", file=sys.stderr)
         made = _make(index.embeddings)
         _save(made, path)
