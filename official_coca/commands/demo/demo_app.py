@@ -17,7 +17,6 @@ Shapes: E embedding width.
 import asyncio
 import collections
 import concurrent.futures
-import importlib.resources
 import json
 import secrets
 import threading
@@ -31,6 +30,7 @@ from official_coca.commands.demo.embedding_map import map_embeddings
 from official_coca.commands.demo.model_worker import ModelWorker
 from official_coca.commands.demo.neighbour_search import NeighbourSearch
 from official_coca.commands.demo.page_answers import answer_errors, json_response
+from official_coca.commands.demo.page_files import send_page_file
 from official_coca.commands.demo.page_requests import NUM_NEIGHBOURS, read_labels, read_text
 from official_coca.commands.demo.pictures import SIDES, Pictures
 from official_coca.serving.request_error import RequestError
@@ -39,14 +39,6 @@ MAX_IMAGE_BYTES = 20 * 2**20
 _MAX_JOBS = 32
 _THREADS = 2
 _KEPT_IMAGES = 1024  # embeddings of dropped images, for labels that are edited
-_PAGE_FILES = {
-    "page.html": "text/html",
-    "page.css": "text/css",
-    **dict.fromkeys(
-        ("page.js", "server.js", "gallery.js", "look.js", "labels.js", "map.js", "map_view.js"),
-        "text/javascript",
-    ),
-}
 _MAP_UNITS = 65_535  # places are sent as whole numbers, which are short
 
 
@@ -83,8 +75,8 @@ class DemoApp:
         row = "{row:[0-9]{1,9}}"
         application.add_routes(
             [
-                web.get("/", self._page),
-                web.get("/{name:[a-z_]+[.](?:css|js)}", self._page),
+                web.get("/", send_page_file),
+                web.get("/{name:[a-z_]+[.](?:css|js)}", send_page_file),
                 web.get("/start", self._start),
                 web.get("/map", self._send_map),
                 web.get("/pictures/{token}/{size}/" + row, self._picture),
@@ -113,18 +105,6 @@ class DemoApp:
             self._map.set_result(map_embeddings(self._index.embeddings))
         except Exception as error:  # noqa: BLE001  Raised again where the map is asked for.
             self._map.set_exception(error)
-
-    async def _page(self, request):
-        name = request.match_info.get("name", "page.html")
-        if name not in _PAGE_FILES:
-            raise web.HTTPNotFound()
-        folder = importlib.resources.files("official_coca.commands.demo") / "page"
-        return web.Response(
-            body=(folder / name).read_bytes(),
-            content_type=_PAGE_FILES[name],
-            charset="utf-8",
-            headers={"Cache-Control": "no-cache"},
-        )
 
     async def _start(self, request):
         return json_response({

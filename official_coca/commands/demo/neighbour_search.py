@@ -20,7 +20,8 @@ import sys
 import numpy as np
 
 EXACT_ROWS = 50_000
-_CELLS_SEARCHED = 128
+_FEWEST_CELLS_SEARCHED = 128
+_SHARE_OF_CELLS_SEARCHED = 8  # one in eight, of many
 _CANDIDATES = 10  # times as many as are asked for, to be compared exactly
 _TRAINING_ROWS_A_CELL = 39  # fewer make Faiss' k-means warn
 _KMEANS_ROUNDS = 10  # Faiss' own 25 find cells that are hardly better
@@ -63,13 +64,13 @@ def _load_or_make(index):
     import faiss
 
     path = _path(index)
-    if path.exists():
+    try:
         made = faiss.read_index(str(path))
-    else:
+    except RuntimeError:  # absent, or damaged
         print(f"making the search index of {len(index.rows):,} images, once", file=sys.stderr)
         made = _make(index.embeddings)
         _save(made, path)
-    made.nprobe = _CELLS_SEARCHED
+    made.nprobe = max(_FEWEST_CELLS_SEARCHED, made.nlist // _SHARE_OF_CELLS_SEARCHED)
     return made
 
 

@@ -32,9 +32,8 @@ def test_many_are_searched_by_the_library_with_exact_similarities(tmp_path, monk
     search = NeighbourSearch(index)
     hits = 0
     for row in range(0, 3000, 100):
-        expected, found = index.nearest(index.embeddings[row], 10), search.nearest(
-            index.embeddings[row], 10
-        )
+        query = index.embeddings[row]
+        expected, found = index.nearest(query, 10), search.nearest(query, 10)
         assert found[0][0] == row and len(found) == 10
         scores = dict(expected)
         common = [(number, score) for number, score in found if number in scores]
@@ -54,6 +53,9 @@ def test_library_index_is_kept_until_the_embeddings_change(tmp_path, monkeypatch
     assert "3,000 images, once" in capsys.readouterr().err
     assert NeighbourSearch(index).nearest(query, 10) == first
     assert capsys.readouterr().err == ""
+    next(tmp_path.glob("*.faiss")).write_bytes(b"damaged")
+    assert NeighbourSearch(index).nearest(query, 10) == first
+    assert "once" in capsys.readouterr().err
     NeighbourSearch(written(tmp_path, seed=1))
     assert "once" in capsys.readouterr().err
     assert len(list(tmp_path.glob("*.faiss*"))) == 1

@@ -4,14 +4,14 @@ import pathlib
 import re
 import tomllib
 
-from official_coca.commands.demo import demo_app
+from official_coca.commands.demo import page_files
 
-PAGE = pathlib.Path(demo_app.__file__).parent / "page"
+PAGE = pathlib.Path(page_files.__file__).parent / "page"
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
 def test_served_files_are_those_of_the_folder_and_of_the_package():
-    assert {path.name for path in PAGE.iterdir()} == set(demo_app._PAGE_FILES)
+    assert {path.name for path in PAGE.iterdir()} == set(page_files.PAGE_FILES)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     data = project["tool"]["setuptools"]["package-data"]
     assert data["official_coca.commands.demo"] == ["page/*"]

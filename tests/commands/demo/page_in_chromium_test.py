@@ -107,7 +107,9 @@ async def edit_labels(page):
     await page.value("labels.focus(); labels.select()")
     await page.type(f"{WORDS[8]}, {WORDS[9]}, {WORDS[8]},")
     await page.wait_for("probabilities.children.length === 2")
-    shares = await page.value("[...probabilities.children].map(i => parseFloat(i.lastChild.textContent))")
+    shares = await page.value(
+        "[...probabilities.children].map(item => parseFloat(item.lastChild.textContent))"
+    )
     assert sum(shares) == pytest.approx(100, abs=0.11) and shares[0] >= shares[1]
 
 

@@ -1,6 +1,6 @@
 // A list of indexed images. File names are text, never markup.
 
-/** Fills `list` with images [{row, name, score}]; `open(image)` is called for one that is chosen. */
+/** Fills `list` with images [{row, name, score}]; `open(image)` is called for a chosen one. */
 export function showGallery(list, images, pictures, open) {
   list.replaceChildren(...images.map((image) => {
     const picture = document.createElement("img");

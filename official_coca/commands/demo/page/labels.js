@@ -10,7 +10,7 @@ export class Labels {
     this.field = document.getElementById("labels");
     this.status = document.getElementById("labels_status");
     this.list = document.getElementById("probabilities");
-    this.hint = this.status.textContent;
+    this.hint = this.status.textContent.trim();
     this.image = null;
     this.number = 0; // of the last request: an answer to an earlier one comes too late
     const kept = localStorage.getItem(KEPT);

@@ -101,7 +101,8 @@ export class Look {
 
   take(answer) {
     if (answer.similar) {
-      showGallery(this.similar, answer.similar, this.start.pictures, (one) => this.openIndexed(one));
+      const open = (image) => this.openIndexed(image);
+      showGallery(this.similar, answer.similar, this.start.pictures, open);
       this.marked(answer.similar.map((image) => image.row));
       this.labels.show(answer.image);
     }

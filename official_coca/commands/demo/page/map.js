@@ -1,5 +1,6 @@
 // The map of the embedding space, drawn on a canvas: a dot for every image, photos where they fit.
 
+import { listenToPointers } from "./map_pointers.js";
 import { MapView } from "./map_view.js";
 import { ask } from "./server.js";
 
@@ -55,8 +56,11 @@ export class EmbeddingMap {
   listen() {
     new ResizeObserver(() => this.draw()).observe(this.frame);
     this.photos.addEventListener("change", () => this.draw());
-    const buttons = { zoom_in: () => this.view.zoomAt(1.6), zoom_out: () => this.view.zoomAt(1 / 1.6),
-      zoom_all: () => this.view.showAll() };
+    const buttons = {
+      zoom_in: () => this.view.zoomAt(1.6),
+      zoom_out: () => this.view.zoomAt(1 / 1.6),
+      zoom_all: () => this.view.showAll(),
+    };
     for (const [name, act] of Object.entries(buttons)) {
       document.getElementById(name).addEventListener("click", () => { act(); this.draw(); });
     }
@@ -65,53 +69,10 @@ export class EmbeddingMap {
       this.view.zoomAt(Math.exp(-event.deltaY * 0.0015), ...this.position(event));
       this.draw();
     }, { passive: false });
-    this.listenToPointers();
+    listenToPointers(this);
     this.frame.addEventListener("keydown", (event) => this.key(event));
     this.frame.addEventListener("blur", () => this.hover(-1));
     new MutationObserver(() => this.draw()).observe(document.documentElement, { attributes: true });
-  }
-
-  listenToPointers() {
-    const pointers = new Map();
-    let moved = 0;
-    this.frame.addEventListener("pointerdown", (event) => {
-      this.frame.setPointerCapture(event.pointerId);
-      pointers.set(event.pointerId, this.position(event));
-      if (pointers.size === 1) moved = 0;
-    });
-    this.frame.addEventListener("pointermove", (event) => {
-      const [x, y] = this.position(event);
-      if (!pointers.has(event.pointerId)) {
-        this.hover(this.nearest(x, y));
-        return;
-      }
-      const before = [...pointers.values()];
-      const old = pointers.get(event.pointerId);
-      pointers.set(event.pointerId, [x, y]);
-      const after = [...pointers.values()];
-      moved += Math.hypot(x - old[0], y - old[1]);
-      this.view.pan((x - old[0]) / after.length, (y - old[1]) / after.length);
-      if (after.length === 2) {
-        const middle = [(after[0][0] + after[1][0]) / 2, (after[0][1] + after[1][1]) / 2];
-        this.view.zoomAt(distance(after) / Math.max(distance(before), 1), ...middle);
-      }
-      if (moved > 4) {
-        this.frame.classList.add("dragged");
-        this.hover(-1);
-      }
-      this.draw();
-    });
-    const release = (event) => {
-      if (!pointers.delete(event.pointerId)) return;
-      this.frame.classList.remove("dragged");
-      if (event.type !== "pointerup" || moved > 4 || pointers.size) return;
-      const number = this.nearest(...this.position(event));
-      this.hover(number);
-      if (number >= 0) this.open(this.image(number));
-    };
-    this.frame.addEventListener("pointerup", release);
-    this.frame.addEventListener("pointercancel", release);
-    this.frame.addEventListener("pointerleave", () => this.hover(-1));
   }
 
   key(event) {
@@ -276,8 +237,4 @@ function ring(pen, x, y, radius, colour) {
   pen.beginPath();
   pen.arc(x, y, radius, 0, 2 * Math.PI);
   pen.stroke();
-}
-
-function distance([one, other]) {
-  return Math.hypot(one[0] - other[0], one[1] - other[1]);
 }

@@ -47,7 +47,8 @@ function searchByText(start, look, map) {
       if (text !== last) return; // an answer to an earlier text comes too late
       showGallery(list, found, start.pictures, (image) => look.openIndexed(image));
       map.mark(found.map((image) => image.row));
-      status.textContent = `The ${found.length} images nearest to “${text}”, by cosine similarity.`;
+      status.textContent =
+        `The ${found.length} images nearest to “${text}”, by cosine similarity.`;
     } catch (error) {
       if (text !== last) return;
       last = "";
