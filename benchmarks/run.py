@@ -141,7 +141,8 @@ def _make_checkpoint(flags, model, directory):
             "directory of one in --models"
         )
     print(f"making {directory}", file=sys.stderr, flush=True)
-    command = [flags.peers_python, "-m", "benchmarks.side_by_side.make_checkpoint", model, directory]
+    program = "benchmarks.side_by_side.make_checkpoint"
+    command = [flags.peers_python, "-m", program, model, directory]
     ran = subprocess.run(
         command, cwd=ROOT, env=worker_process.environment(flags.threads), capture_output=True,
         text=True,

@@ -139,6 +139,7 @@ def _contestant(contestant, answer, seconds, limit):
         "label": contestant.label,
         "job": {name: value for name, value in contestant.job.items() if name != "paths"},
         "seconds": summary,
+        "items": items,
         "items_per_second": items / summary["median"],
         "build_seconds": answer["build_seconds"],
         "first_call_seconds": answer["first_seconds"],

@@ -5,8 +5,8 @@ def results_table(results):
     """A row for each comparison, the ratio to the peer first.
 
     The ratio is the second contestant's time over the first's: how many times as fast as the peer
-    we are, and what CoCa costs where the first is a dual encoder. Times are of one call, the median
-    with the spread between the quartiles.
+    we are, and what CoCa costs where the first is a dual encoder. Times and operations are of one
+    batch, the median with the spread between the quartiles.
     """
     head = (
         "ratio", "job", "model", "first", "second", "a second", "GFLOP", "of matmul peak",
@@ -50,7 +50,7 @@ def _row(result):
     if "failure" in result:
         reason = " ".join(result["failure"].split()).replace("|", "/")
         return ("failed", result["name"], result["model"], reason[:200], *[""] * 7)
-    contestants = result["contestants"]
+    contestants = [_of_one_step(one, result["unit"]) for one in result["contestants"]]
     medians = [contestant["seconds"]["median"] for contestant in contestants]
     ratio = f"**{medians[1] / medians[0]:.2f}**" if len(medians) > 1 else ""
     other = _labelled(contestants[1]) if len(contestants) > 1 else ""
@@ -73,6 +73,17 @@ def _row(result):
         _both(contestants, _gigabytes),
         _equality(result["outputs"]),
     )
+
+
+def _of_one_step(contestant, unit):
+    """A training job takes several steps, on batches of different lengths; shown is their mean."""
+    if unit != "step":
+        return contestant
+    seconds, items = contestant["seconds"], contestant["items"]
+    changed = {"seconds": {**seconds, "median": seconds["median"] / items}}
+    if "flops" in contestant:
+        changed["flops"] = contestant["flops"] / items
+    return {**contestant, **changed}
 
 
 def _operations(contestants):

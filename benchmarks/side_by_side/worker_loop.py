@@ -1,4 +1,4 @@
-"""The protocol of a worker: a request a line on standard input, an answer a line on standard output.
+"""The protocol of a worker: a line of standard input is a request, one of output its answer.
 
 Requests are {"do": "prepare", "job": {...}}, {"do": "time", "calls": n}, {"do": "matmul"},
 {"do": "memory"} and {"do": "profile", "calls": n}; the loop ends with its input. Answers are

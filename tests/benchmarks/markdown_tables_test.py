@@ -9,6 +9,7 @@ def contestant(label, seconds, **more):
         "label": label,
         "job": {"batch_size": 8},
         "seconds": summarize(seconds),
+        "items": 8,
         "items_per_second": 8 / seconds[0],
         "first_peak_bytes": 2e9,
         "steady_peak_bytes": 1.5e9,
@@ -52,6 +53,11 @@ def test_every_row_has_the_cells_of_the_head():
     assert "no / memory left" in table
 
 
+def test_several_training_steps_are_shown_as_their_mean():
+    row = cells(markdown_tables.results_table([result(unit="step")]))
+    assert "official_coca 1.25 ms (±0%)" in row and "0.5 / 0.75 (ratio 1.50)" in row
+
+
 def test_outputs_that_differ_stand_out():
     unequal = {"token_ids": {"equal": False, "largest_difference": None}}
     assert "token_ids NO (other shape)" in markdown_tables.results_table([result(outputs=unequal)])
@@ -63,6 +69,7 @@ def test_memory_against_batch():
 
 
 def test_profile_shows_the_largest_and_sums_up_the_rest():
-    table = markdown_tables.profile_table("ours", "operation", [("MatMul", 0.6), ("Add", 0.3), ("Mul", 0.1)], 1)
+    rows = [("MatMul", 0.6), ("Add", 0.3), ("Mul", 0.1)]
+    table = markdown_tables.profile_table("ours", "operation", rows, 1)
     assert cells(table) == ["`MatMul`", "600.00", "60.0%"]
     assert cells(table, 3) == ["all others", "400.00", "40.0%"]
