@@ -69,7 +69,9 @@ def coca_arguments(config, origin):
         raise InvalidInputError(
             f"{origin} describes no CoCa: it has no multimodal_cfg; give the checkpoint of a CoCa"
         )
-    vision = _section(model, "vision_cfg", _VISION_KEYS, _UNREAD_VISION, {}, origin)
+    vision = _section(
+        model, "vision_cfg", _VISION_KEYS, _UNREAD_VISION, {"pool_type": "tok"}, origin
+    )
     text = _section(
         model, "text_cfg", _TEXT_KEYS, _UNREAD_TEXT, {"embed_cls": True, "text_arch": "clip"}, origin
     )

@@ -144,6 +144,7 @@ def _change_weights(checkpoint, change):
         (lambda c: c["text_cfg"].update(hf_model_name="roberta-base"), "hf_model_name='roberta-base'"),
         (lambda c: c["text_cfg"].update(text_arch="modern"), "text_cfg.text_arch='modern'"),
         (lambda c: c["text_cfg"].update(embed_cls=False), "text_cfg.embed_cls=False"),
+        (lambda c: c["vision_cfg"].update(pool_type="avg"), "vision_cfg.pool_type=.avg."),
         (lambda c: c["multimodal_cfg"].update(width=24), "multimodal_cfg.width=24 differs"),
     ],
 )
@@ -243,7 +244,7 @@ def test_keys_that_open_clip_never_reads_change_nothing():
     noisy = coca_arguments(
         _config_of_form(
             multimodal_cfg={"mlp_ratio": 3, "dim_head": 32, "n_queries": 9, "attn_pooler_heads": 5},
-            vision_cfg={"patch_dropout": 0.5},
+            vision_cfg={"patch_dropout": 0.5, "pool_type": "tok"},
         ),
         "here",
     )
