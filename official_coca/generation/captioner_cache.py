@@ -2,8 +2,9 @@
 
 B images, K token rows per image, H heads, L cached positions, N image tokens, d head size.
 
-A cache is `{"self_attention": layers of (B * K, 2, H, L, d), "cross_attention": layers of
-(B, 2, H, N, d)}`. The cross-attention part is computed once per image and never changes, so a
+A cache is `{"self_attention": layers, "cross_attention": layers}`, a layer being its keys and its
+values, each (B * K, H, L, d) or (B, H, N, d): apart, since cutting one out of a common tensor
+would copy it at every step. The cross-attention part is computed once per image and never changes, so a
 loop does not carry it and all rows of an image share it.
 """
 
@@ -41,4 +42,4 @@ def take_rows(row_cache, rows):
 
 def cached_positions(cache):
     """L, the most positions that this cache can hold."""
-    return cache["self_attention"][0].shape[3]
+    return tree.flatten(cache["self_attention"])[0].shape[-2]

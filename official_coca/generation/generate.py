@@ -92,8 +92,7 @@ def generate(
         decode_step: `(token_ids (B * K, 1), cache, index) -> (logits (B * K, V), cache)`, the
             logits of the token after position `index`. The K rows of an image are neighbours and
             share its cross-attention cache.
-        cache: fresh, `{"self_attention": layers of (B, 2, H, L, d), "cross_attention": layers of
-            (B, 2, H, N, d)}` with L at least `max_length - 1`.
+        cache: fresh; see `captioner_cache`. L is at least `max_length - 1`.
         prompt_token_ids: (B, P) integers, right padded; each row begins with BOS.
         prompt_mask: (B, P), true where a token is given. Given tokens are kept as they are and
             cost nothing; they may differ in number between rows.

@@ -5,9 +5,10 @@ B images, K beams of the sampler, P prompt positions, T = max_length positions, 
 
 import contextlib
 import inspect
+import math
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from official_coca.errors import InvalidInputError
 from official_coca.generation.captioner_cache import repeat_rows, split_cache
@@ -102,8 +103,8 @@ class KerasHubSampler:
             # Contrastive search also looks past the last position; that answer is not used.
             index = ops.minimum(index, last)
             logits, cache = decode_step(ops.expand_dims(prompt[:, index], 1), cache, index)
-            values = cache["self_attention"][-1][:, 1, :, index]  # (rows, H, d)
-            hidden_state = ops.reshape(values, (-1, values.shape[1] * values.shape[2]))
+            values = tree.flatten(cache["self_attention"])[-1][..., index, :]  # (rows, H, d)
+            hidden_state = ops.reshape(values, (-1, math.prod(values.shape[1:])))
             return ops.cast(logits, "float32"), hidden_state, cache
 
         _, first_state, _ = feed(token_ids, cache, ops.convert_to_tensor(0, "int32"))

@@ -111,32 +111,35 @@ class SelfAttention(_MultiHeadAttention):
         )
 
     def empty_cache(self, batch_size, capacity):
-        """Zeros (B, 2, H, T, d): the keys and values of T tokens to come."""
-        shape = (batch_size, 2, self.num_heads, capacity, self.head_dim)
-        return ops.zeros(shape, dtype=self.compute_dtype)
+        """Zeros, a pair of (B, H, T, d): the keys and the values of T tokens to come."""
+        shape = (batch_size, self.num_heads, capacity, self.head_dim)
+        return ops.zeros(shape, self.compute_dtype), ops.zeros(shape, self.compute_dtype)
 
     def decode_step(self, inputs, cache, index, visible=None):
         """Attends from one new token to itself and to the tokens before it.
 
         Args:
             inputs: (B, 1, D), the token at position `index`.
-            cache: (B, 2, H, T, d).
+            cache: keys and values, each (B, H, T, d).
             index: scalar int, at least 0 and below T.
             visible: (B, T) boolean, which of the tokens so far may be seen; None for all.
 
         Returns:
             (B, 1, D) and the cache with the new token's key and value in it.
         """
-        fused = self._split_heads(self.query_key_value(inputs), 3)
-        new_entry = ops.transpose(fused[1:], (1, 0, 2, 3, 4))
-        positions = ops.arange(cache.shape[3])
+        query, *new_entries = (
+            ops.reshape(part, (-1, self.num_heads, 1, self.head_dim))
+            for part in ops.split(self.query_key_value(inputs), 3, axis=-1)
+        )
+        positions = ops.arange(cache[0].shape[2])
+        here = (positions == index)[:, None]
         # `where` rather than `slice_update`: as fast, and no compilation for each batch size.
-        cache = ops.where((positions == index)[:, None], new_entry, cache)
+        cache = tuple(ops.where(here, new, old) for new, old in zip(new_entries, cache))
         seen = positions <= index
         if visible is not None:
             seen = ops.logical_and(seen, visible[:, None, None, :])
-        heads = attend(fused[0], cache[:, 0], cache[:, 1], seen)
-        return self.output_projection(self._merge_heads(heads)), cache
+        heads = attend(query, *cache, seen)
+        return self.output_projection(ops.reshape(heads, (-1, 1, self.width))), cache
 
 
 @keras.saving.register_keras_serializable(package="official_coca")
@@ -165,8 +168,8 @@ class CrossAttention(_MultiHeadAttention):
         self.output_projection.build(inputs_shape)
 
     def project_context(self, context):
-        """(B, S, C) → keys and values (B, 2, H, S, d), computed once for many queries."""
-        return ops.transpose(self._split_heads(self.key_value(context), 2), (1, 0, 2, 3, 4))
+        """(B, S, C) → keys and values, each (B, H, S, d), computed once for many queries."""
+        return tuple(ops.unstack(self._split_heads(self.key_value(context), 2), 2))
 
     def call(self, inputs, context):
         return self.attend_to(inputs, self.project_context(context))
@@ -176,21 +179,20 @@ class CrossAttention(_MultiHeadAttention):
 
         Args:
             inputs: (B * K, L, D); K consecutive rows share a context.
-            projected_context: (B, 2, H, S, d).
+            projected_context: keys and values, each (B, H, S, d).
 
         Returns:
             (B * K, L, D).
         """
-        query = self._fold_beams(inputs, ops.shape(projected_context)[0])
-        heads = attend(query, projected_context[:, 0], projected_context[:, 1])
+        query = self._fold_beams(inputs, ops.shape(projected_context[0])[0])
+        heads = attend(query, *projected_context)
         outputs = self.output_projection(self._merge_heads(heads))
         return ops.reshape(outputs, (-1, *self._static_tail(inputs)))
 
     def attention_weights(self, inputs, context):
         """How much each query looks at each token of the context: (B, H, L, S), for pictures."""
-        projected = self.project_context(context)
-        query = self._fold_beams(inputs, ops.shape(projected)[0])
-        return attention_weights(query, projected[:, 0])
+        key, _ = self.project_context(context)
+        return attention_weights(self._fold_beams(inputs, ops.shape(key)[0]), key)
 
     def _fold_beams(self, inputs, num_contexts):
         """(B * K, L, D) → queries (B, H, K * L, d): beams become further queries of an example."""

@@ -98,7 +98,7 @@ def test_beams_share_the_cross_attention_cache(coca, images):
     seen = set()
 
     def watched(token_ids, cache, index):
-        seen.add((token_ids.shape[0], *(part.shape[0] for part in cache["cross_attention"])))
+        seen.add((token_ids.shape[0], *(part.shape[0] for layer in cache["cross_attention"] for part in layer)))
         return coca.decode_step(token_ids, cache, index)
 
     generate(
@@ -106,7 +106,7 @@ def test_beams_share_the_cross_attention_cache(coca, images):
         sampler=BeamSearch(4), max_length=LENGTH, eos_token_id=EOS, pad_token_id=PAD,
         bos_token_id=BOS,
     )
-    assert seen == {(12, 3, 3)}
+    assert seen == {(12, 3, 3, 3, 3)}  # keys and values of two layers
 
 
 def test_keras_hub_greedy_writes_the_same_captions(coca, images):
