@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -19,6 +18,7 @@ from official_coca.dataloaders.pipeline import evaluation_dataset
 from official_coca.dataloaders.shard_writer import ShardWriter
 from official_coca.dataloaders.sources import Source
 from official_coca.models.coca import CoCa
+from official_coca.optimization.adamw import AdamW
 from official_coca.preprocessing.clip_tokenizer import CLIPTokenizer
 from official_coca.preprocessing.image import ImageConverter, decode_image
 
@@ -99,7 +99,7 @@ def train_step(job):
         images = inputs.random_images(job["batch_size"], model.image_size, seed=number)
         x = {"images": images, "token_ids": token_ids}
         batches.append((x, targets, (targets != model.pad_token_id).astype("float32")))
-    model.compile(keras.optimizers.AdamW(1e-4), jit_compile=job.get("jit_compile", "auto"))
+    model.compile(AdamW(1e-4), jit_compile=job.get("jit_compile", "auto"))
     model.make_train_function()
     steps = iter(_endless(batches))
 

@@ -6,6 +6,7 @@ import keras
 
 from official_coca.errors import InvalidInputError
 from official_coca.optimization.adafactor import Adafactor
+from official_coca.optimization.adamw import AdamW
 from official_coca.optimization.schedules import (
     LinearWarmupConstant,
     LinearWarmupCosineDecay,
@@ -73,7 +74,8 @@ def build_optimizer(
     if ema_momentum is not None:
         arguments["ema_momentum"] = ema_momentum
     if optimizer == "adamw":
-        built = keras.optimizers.AdamW(beta_1=beta_1, beta_2=beta_2, **arguments)
+        arguments["weight_decay"] = weight_decay  # None is no value of AdamW's
+        built = AdamW(beta_1=beta_1, beta_2=beta_2, **arguments)
     elif optimizer == "adafactor":
         built = Adafactor(beta_1=beta_1, beta_2_cap=beta_2, **arguments)
     elif optimizer == "sgd":

@@ -33,6 +33,15 @@ def test_name_chooses_the_class_and_passes_the_values_on(name, kind):
     assert optimizer.use_ema and optimizer.ema_momentum == 0.75
 
 
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "sgd"])
+def test_weight_decay_of_zero_decays_nothing(name):
+    kernel = variable("kernel", (2, 2))
+    optimizer = build_optimizer(name, 0.5, weight_decay=0.0)
+    optimizer.build([kernel])
+    optimizer.apply([np.zeros((2, 2), "float32")], [kernel])
+    np.testing.assert_array_equal(kernel, np.ones((2, 2)))
+
+
 def test_biases_norms_positions_and_temperature_are_not_decayed():
     kept = [
         variable("bias", (3, 4)),
