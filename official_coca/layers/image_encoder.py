@@ -30,6 +30,7 @@ class ImageEncoder(keras.layers.Layer):
         post_norm: whether the features are normalised after the last block.
         activation: of the MLPs; see `TransformerBlock`.
         layer_norm_epsilon: of all norms.
+        recompute_activations: see `TransformerBlock`.
 
     Call arguments:
         images: (B, H, W, 3) float.
@@ -53,6 +54,7 @@ class ImageEncoder(keras.layers.Layer):
         post_norm=False,
         activation="gelu",
         layer_norm_epsilon=1e-6,
+        recompute_activations=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -69,6 +71,7 @@ class ImageEncoder(keras.layers.Layer):
         self.post_norm = post_norm
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
+        self.recompute_activations = recompute_activations
         self.patch_embed = PatchEmbed(
             hidden_dim,
             patch_size,
@@ -86,6 +89,7 @@ class ImageEncoder(keras.layers.Layer):
                 attention_bias=attention_bias,
                 activation=activation,
                 layer_norm_epsilon=layer_norm_epsilon,
+                recompute_activations=recompute_activations,
                 dtype=self.dtype_policy,
                 name=f"block_{index}",
             )
@@ -127,4 +131,5 @@ class ImageEncoder(keras.layers.Layer):
             "post_norm": self.post_norm,
             "activation": self.activation,
             "layer_norm_epsilon": self.layer_norm_epsilon,
+            "recompute_activations": self.recompute_activations,
         }

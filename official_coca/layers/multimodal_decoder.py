@@ -29,6 +29,7 @@ class MultimodalDecoder(keras.layers.Layer):
         normalize_context: whether each layer normalises the image tokens that it attends to.
         activation: of the MLPs; see `TransformerBlock`.
         layer_norm_epsilon: of all norms.
+        recompute_activations: see `TransformerBlock`.
 
     Call arguments:
         token_features: (B, L, D) from the `UnimodalDecoder`.
@@ -51,6 +52,7 @@ class MultimodalDecoder(keras.layers.Layer):
         normalize_context=False,
         activation="gelu",
         layer_norm_epsilon=1e-6,
+        recompute_activations=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -65,6 +67,7 @@ class MultimodalDecoder(keras.layers.Layer):
         self.normalize_context = normalize_context
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
+        self.recompute_activations = recompute_activations
         self.blocks = []
         for index in range(num_layers):
             if separate_cross_attention_mlp:
@@ -88,6 +91,7 @@ class MultimodalDecoder(keras.layers.Layer):
             attention_bias=self.attention_bias,
             activation=self.activation,
             layer_norm_epsilon=self.layer_norm_epsilon,
+            recompute_activations=self.recompute_activations,
             dtype=self.dtype_policy,
             name=name,
             **kinds,
@@ -119,14 +123,17 @@ class MultimodalDecoder(keras.layers.Layer):
             features: what `call` or `decode_step` returned, or some rows of it.
             token_embedding: (V, D), the input token table; used when embeddings are tied.
         """
-        kernel = (
-            ops.transpose(token_embedding) if self.tie_embeddings else self.vocabulary_projection
-        )
-        logits = ops.matmul(features, ops.cast(kernel, features.dtype))
-        return ops.cast(logits, "float32")
+        kernel = ops.cast(self.projection_kernel(token_embedding), features.dtype)
+        if self.tie_embeddings:
+            kernel = ops.transpose(kernel)
+        return ops.cast(ops.matmul(features, kernel), "float32")
+
+    def projection_kernel(self, token_embedding=None):
+        """The variable that makes logits: (V, D), the given one, if tied, else (D, V)."""
+        return token_embedding if self.tie_embeddings else self.vocabulary_projection
 
     def empty_cache(self, batch_size, capacity):
-        """One self-attention cache (B, 2, H, T, d) for each decoder layer."""
+        """Keys and values, each (B, H, T, d), for each decoder layer."""
         return tuple(
             block.self_attend.empty_cache(batch_size, capacity)
             for block in self.blocks
@@ -134,7 +141,7 @@ class MultimodalDecoder(keras.layers.Layer):
         )
 
     def project_image_tokens(self, image_tokens):
-        """Keys and values (B, 2, H, Q, d) of the image for each decoder layer, computed once."""
+        """Keys and values of the image, each (B, H, Q, d), for each decoder layer; made once."""
         return tuple(
             block.project_context(image_tokens)
             for block in self.blocks
@@ -146,7 +153,7 @@ class MultimodalDecoder(keras.layers.Layer):
 
         Args:
             token_features: (B * K, 1, D), at position `index`.
-            self_cache: tuple of (B * K, 2, H, T, d), one for each decoder layer.
+            self_cache: for each decoder layer keys and values, each (B * K, H, T, d).
             cross_cache: what `project_image_tokens` returned; K beams share a row of it.
             index: scalar int.
 
@@ -180,4 +187,5 @@ class MultimodalDecoder(keras.layers.Layer):
             "normalize_context": self.normalize_context,
             "activation": self.activation,
             "layer_norm_epsilon": self.layer_norm_epsilon,
+            "recompute_activations": self.recompute_activations,
         }

@@ -25,6 +25,8 @@ class TransformerBlock(keras.layers.Layer):
         attention_bias: whether attention projections have biases.
         activation: of the MLP. GELU is the ViT choice (the paper does not state one).
         layer_norm_epsilon: 1e-6, as in ViT.
+        recompute_activations: whether gradients keep only the block's input and compute the rest
+            again on the way back (Chen et al. 2016, arXiv 1604.06174).
 
     Call arguments:
         inputs: (B, L, D).
@@ -45,6 +47,7 @@ class TransformerBlock(keras.layers.Layer):
         attention_bias=False,
         activation="gelu",
         layer_norm_epsilon=1e-6,
+        recompute_activations=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -56,6 +59,7 @@ class TransformerBlock(keras.layers.Layer):
         self.attention_bias = attention_bias
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
+        self.recompute_activations = recompute_activations
 
     def build(self, inputs_shape, context_shape=None):
         if self.self_attention:
@@ -96,7 +100,15 @@ class TransformerBlock(keras.layers.Layer):
         return self.mlp_output(self.mlp_hidden(self.mlp_norm(x)))
 
     def call(self, inputs, context=None, attention_mask=None):
-        x = inputs
+        def forward(*inputs_and_context):
+            return self._forward(attention_mask, *inputs_and_context)
+
+        if self.recompute_activations:
+            forward = keras.remat(forward)
+        # Gradients flow to arguments only, which may not be None: so the mask is none of them.
+        return forward(inputs) if context is None else forward(inputs, context)
+
+    def _forward(self, attention_mask, x, context=None):
         if self.self_attention:
             x = x + self.self_attend(self.self_norm(x), attention_mask=attention_mask)
         if self.cross_attention and context is not None:
@@ -104,7 +116,7 @@ class TransformerBlock(keras.layers.Layer):
         return x + self._mlp(x)
 
     def project_context(self, context):
-        """Keys and values (B, 2, H, S, d) of a context; see `CrossAttention.project_context`."""
+        """Keys and values of a context; see `CrossAttention.project_context`."""
         if self.normalize_context:
             context = self.context_norm(context)
         return self.cross_attend.project_context(context)
@@ -146,4 +158,5 @@ class TransformerBlock(keras.layers.Layer):
             "attention_bias": self.attention_bias,
             "activation": self.activation,
             "layer_norm_epsilon": self.layer_norm_epsilon,
+            "recompute_activations": self.recompute_activations,
         }

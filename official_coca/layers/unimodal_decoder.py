@@ -37,6 +37,7 @@ class UnimodalDecoder(keras.layers.Layer):
             open_clip's weights were trained with L = max_length always.
         activation: of the MLPs; see `TransformerBlock`.
         layer_norm_epsilon: of all norms.
+        recompute_activations: see `TransformerBlock`.
 
     Call arguments:
         token_ids: (B, L) int, padded on the right.
@@ -59,6 +60,7 @@ class UnimodalDecoder(keras.layers.Layer):
         class_token_position=False,
         activation="gelu",
         layer_norm_epsilon=1e-6,
+        recompute_activations=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -75,6 +77,7 @@ class UnimodalDecoder(keras.layers.Layer):
         self.class_token_position = class_token_position
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
+        self.recompute_activations = recompute_activations
         self.text_embed = TextEmbed(
             vocabulary_size,
             hidden_dim,
@@ -90,6 +93,7 @@ class UnimodalDecoder(keras.layers.Layer):
                 attention_bias=attention_bias,
                 activation=activation,
                 layer_norm_epsilon=layer_norm_epsilon,
+                recompute_activations=recompute_activations,
                 dtype=self.dtype_policy,
                 name=f"block_{index}",
             )
@@ -125,7 +129,7 @@ class UnimodalDecoder(keras.layers.Layer):
         return self.final_norm(x[:, -1]), x[:, :-1]
 
     def empty_cache(self, batch_size, capacity):
-        """One cache (B, 2, H, T, d) for each block."""
+        """Keys and values, each (B, H, T, d), for each block."""
         return tuple(
             block.self_attend.empty_cache(batch_size, capacity) for block in self.blocks
         )
@@ -139,7 +143,7 @@ class UnimodalDecoder(keras.layers.Layer):
 
         Args:
             token_ids: (B, 1) int, at position `index`.
-            cache: tuple of (B, 2, H, T, d), one for each block.
+            cache: for each block keys and values, each (B, H, T, d).
             visible: (B, T + 1) boolean, False where a token is padding. A caption may hold the
                 padding id where a vocabulary has a word for it, as CLIP's has "!".
             index: scalar int.
@@ -172,4 +176,5 @@ class UnimodalDecoder(keras.layers.Layer):
             "class_token_position": self.class_token_position,
             "activation": self.activation,
             "layer_norm_epsilon": self.layer_norm_epsilon,
+            "recompute_activations": self.recompute_activations,
         }

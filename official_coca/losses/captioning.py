@@ -26,17 +26,22 @@ def token_cross_entropy(logits, targets):
 
 
 def mean_over_tokens(losses, weights):
+    """`divide_by_token_count` of the losses (T,) of tokens, 0 of padding's."""
+    return divide_by_token_count(ops.sum(losses * weights), weights)
+
+
+def divide_by_token_count(total, weights):
     """The mean over the real tokens of the global batch.
 
     The denominator is the token count of **all** replicas (as the mean of the replicas' results is
     taken later): a local count would weigh the tokens of short captions more.
 
     Args:
-        losses: (T,) float32.
+        total: sum of weights times losses of this replica, a float32 scalar.
         weights: (T,) float32, 0 on padding.
 
     Returns:
         Scalar whose mean over the replicas is the global mean.
     """
     mean_token_count = cross_replica.global_mean(ops.sum(weights))
-    return ops.sum(losses * weights) / ops.maximum(mean_token_count, 1.0)
+    return total / ops.maximum(mean_token_count, 1.0)

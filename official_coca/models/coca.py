@@ -16,7 +16,7 @@ from official_coca.layers.image_encoder import ImageEncoder
 from official_coca.layers.multimodal_decoder import MultimodalDecoder
 from official_coca.layers.patch_embed import as_pair
 from official_coca.layers.unimodal_decoder import UnimodalDecoder
-from official_coca.losses.captioning import mean_over_tokens, token_cross_entropy
+from official_coca.losses.captioning import divide_by_token_count, token_cross_entropy
 from official_coca.losses.contrastive import contrastive_loss, text_fingerprints
 from official_coca.losses.cross_replica import example_numbers
 from official_coca.models import model_inputs
@@ -80,6 +80,7 @@ class CoCa(CaptioningModel):
         class_token_position: whether the text's class token has a position; see `UnimodalDecoder`.
         activation: of all MLPs, "gelu", "quick_gelu" or another name of `keras.activations`.
         layer_norm_epsilon: of all norms.
+        recompute_activations: see `TransformerBlock`; trains larger batches, about a third slower.
         open_clip_decoding: whether `generate` keeps open_clip's rules: any id may be written, PAD
             ends a caption as EOS does, and a caption that is cut ends with EOS.
         pad_token_id: fills short captions up.
@@ -138,6 +139,7 @@ class CoCa(CaptioningModel):
         class_token_position=False,
         activation="gelu",
         layer_norm_epsilon=1e-6,
+        recompute_activations=False,
         open_clip_decoding=False,
         pad_token_id=0,
         bos_token_id=2,
@@ -200,6 +202,7 @@ class CoCa(CaptioningModel):
         self.class_token_position = class_token_position
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
+        self.recompute_activations = recompute_activations
         self.open_clip_decoding = open_clip_decoding
         self.pad_token_id = pad_token_id
         self.bos_token_id = bos_token_id
@@ -227,6 +230,7 @@ class CoCa(CaptioningModel):
             pre_norm=image_pre_norm,
             post_norm=image_post_norm,
             activation=activation,
+            recompute_activations=recompute_activations,
             name="image_encoder",
             **shared,
         )
@@ -259,6 +263,7 @@ class CoCa(CaptioningModel):
             class_token_mask=class_token_mask,
             class_token_position=class_token_position,
             activation=activation,
+            recompute_activations=recompute_activations,
             name="unimodal_decoder",
             **shared,
         )
@@ -277,6 +282,7 @@ class CoCa(CaptioningModel):
             tie_embeddings,
             normalize_context=normalize_context,
             activation=activation,
+            recompute_activations=recompute_activations,
             name="multimodal_decoder",
             **shared,
         )
@@ -363,9 +369,11 @@ class CoCa(CaptioningModel):
         return _unit_length(class_features), token_features
 
     def _project(self, features):
-        return self.multimodal_decoder.project(
-            features, self.unimodal_decoder.text_embed.token_embedding
-        )
+        return self.multimodal_decoder.project(features, self._token_embedding)
+
+    @property
+    def _token_embedding(self):
+        return self.unimodal_decoder.text_embed.token_embedding
 
     @property
     def temperature(self):
@@ -401,7 +409,7 @@ class CoCa(CaptioningModel):
         if self.captioning_loss_weight:
             features = self.multimodal_decoder(token_features, image_tokens)
             losses["captioning_loss"], measured = self._captioning(
-                features, targets, weights, real_tokens_only
+                features, targets, weights, training, real_tokens_only
             )
             measurements.update(measured)
         return losses, measurements
@@ -436,7 +444,7 @@ class CoCa(CaptioningModel):
             "text_to_image_accuracy": Measurement(text_to_image_hits, ones),
         }
 
-    def _captioning(self, features, targets, weights, real_tokens_only):
+    def _captioning(self, features, targets, weights, training, real_tokens_only):
         batch_size, length = ops.shape(targets)[0], ops.shape(targets)[1]
         features = ops.reshape(features, (-1, self.text_hidden_dim))
         targets = ops.reshape(targets, (-1,))
@@ -447,11 +455,21 @@ class CoCa(CaptioningModel):
             features, targets, weights, rows = (
                 ops.take(values, real, axis=0) for values in (features, targets, weights, rows)
             )
-        values, hits = token_cross_entropy(self._project(features), targets)
-        return mean_over_tokens(values, weights), {
+        if training:
+            total, values, hits = self._chunked_cross_entropy(features, targets, weights)
+        else:
+            values, hits = token_cross_entropy(self._project(features), targets)
+            total = ops.sum(values * weights)
+        return divide_by_token_count(total, weights), {
             "captioning_loss": Measurement(values, weights, rows),
             "token_accuracy": Measurement(hits, weights, rows),
         }
+
+    def _chunked_cross_entropy(self, features, targets, weights):
+        from official_coca.losses.chunked_cross_entropy import chunked_cross_entropy
+
+        kernel = self.multimodal_decoder.projection_kernel(self._token_embedding)
+        return chunked_cross_entropy(features, kernel, targets, weights, self.tie_embeddings)
 
     # === Inference ===
 
@@ -540,10 +558,10 @@ class CoCa(CaptioningModel):
             max_length: T, tokens that will be fed at most.
 
         Returns:
-            {"self_attention": a tuple of (B, 2, heads, T, d) zeros, one for each unimodal and then
-            each multimodal layer; "token_visible": (B, T + 1), see `UnimodalDecoder.decode_step`;
-            "cross_attention": a tuple of (B, 2, heads, Q, d) keys and values of the image tokens,
-            one for each multimodal layer}.
+            {"self_attention": zeros for keys and values, each (B, heads, T, d), of each unimodal
+            and then each multimodal layer; "token_visible": (B, T + 1), see `UnimodalDecoder.decode_step`;
+            "cross_attention": keys and values of the image tokens, each (B, heads, Q, d), for each
+            multimodal layer}.
         """
         image_tokens = self._for_decoder(self._image_tokens(self.image_encoder(images)))
         batch_size = ops.shape(images)[0]

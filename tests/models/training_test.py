@@ -6,6 +6,8 @@ import pytest
 import tensorflow as tf
 
 from official_coca.errors import InvalidInputError
+from official_coca.models.coca import CoCa
+from official_coca.optimization.adamw import AdamW
 from tests.tiny_models import PAD, tiny_coca, training_batch
 
 
@@ -141,6 +143,40 @@ def test_two_replicas_equal_one(optimizer_arguments, positives):
         np.testing.assert_allclose(two_logs[name], value, rtol=1e-4, err_msg=name)
     for left, right in zip(one, two):
         np.testing.assert_allclose(left, right, atol=2e-5)
+
+
+def test_adamw_of_two_replicas_equals_that_of_one():
+    data = tf.data.Dataset.from_tensor_slices(training_batch([2, 10, 8, 3])).batch(4)
+    results = []
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    for scope in (tf.distribute.get_strategy().scope(), strategy.scope()):
+        with scope:
+            model = _small_coca()
+            # A large epsilon: without it the sign of a gradient near zero decides.
+            model.compile(AdamW(0.1, weight_decay=0.1, epsilon=1.0))
+        model.fit(data, epochs=2, verbose=0)
+        results.append(_weights(model))
+    for left, right in zip(*results):
+        np.testing.assert_allclose(left, right, atol=2e-5)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("pooler", ["cascade", "shared"])
+def test_recomputing_activations_changes_no_step(pooler, jit_compile):
+    results = []
+    for recompute_activations in (False, True):
+        model = _small_coca(
+            pooler=pooler,
+            separate_cross_attention_mlp=pooler == "shared",
+            normalize_context=pooler == "shared",
+            recompute_activations=recompute_activations,
+        )
+        model.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
+        logs = model.fit(_batches(training_batch([4, 6, 8, 2])), epochs=2, verbose=0).history
+        results.append((*_weights(model), logs["loss"]))
+        assert CoCa.from_config(model.get_config()).recompute_activations == recompute_activations
+    for left, right in zip(*results):
+        np.testing.assert_allclose(left, right, rtol=1e-5, atol=1e-5)
 
 
 def test_frozen_image_encoder_does_not_move():
