@@ -1,8 +1,5 @@
 """Builds a model with weights that are at hand, without drawing random ones first."""
 
-import contextlib
-import gc
-
 import keras
 
 
@@ -22,7 +19,7 @@ def build_and_fill(build, fill):
     """
     # In a stateless scope Keras makes variables without a value and keeps what is assigned to them
     # with the scope; at its end it calls their initializers.
-    with _paused_collector(), keras.StatelessScope() as scope:
+    with keras.StatelessScope() as scope:
         model = build()
         fill(model)
         for variable in model.weights:
@@ -30,19 +27,3 @@ def build_and_fill(build, fill):
             if value is not None:
                 variable._initializer = lambda shape, dtype, value=value: value
     return model
-
-
-@contextlib.contextmanager
-def _paused_collector():
-    """Keeps Python from looking for garbage.
-
-    The thousands of objects of a model have it search all of TensorFlow's, again and again, which
-    takes longer than making them, and there is none: they all live on.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
