@@ -4,6 +4,8 @@ Shapes: M rows, N columns.
 """
 
 import concurrent.futures
+import contextlib
+import functools
 import itertools
 import mmap
 
@@ -38,6 +40,30 @@ def assign_copies(values):
             list(pool.map(_copy, copies, arrays))
             for variable, copy in zip(variables, copies):
                 variable.assign(_as_tensor(copy))
+
+
+@contextlib.contextmanager
+def assigned_by_copies(variables):
+    """Has `variable.assign` copy arrays once, where Keras does the assigning.
+
+    Args:
+        variables: that may be assigned to.
+    """
+    for variable in variables:
+        variable.assign = functools.partial(_assign_array, variable)
+    try:
+        yield
+    finally:
+        for variable in variables:
+            del variable.assign
+
+
+def _assign_array(variable, value):
+    if isinstance(value, np.ndarray):
+        (copy,) = _aligned_like([value])
+        _copy(copy, value)
+        value = _as_tensor(copy)
+    return type(variable).assign(variable, value)
 
 
 def _aligned_like(arrays):
@@ -80,7 +106,7 @@ def _copy_transposed(copy, array):
 
 def _as_tensor(array):
     """A tensor of the backend in the memory of an aligned array, which nothing else may use."""
-    if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != "tensorflow" or array.dtype.kind != "f":
         return array
     import tensorflow as tf
 
