@@ -29,6 +29,7 @@ from official_coca.models.open_clip_checkpoint import (
 )
 from official_coca.models.open_weights import OPEN_WEIGHTS
 from official_coca.saving import handles, presets
+from official_coca.saving.paused_collector import paused_collector
 
 _POOLERS = ("cascade", "parallel", "shared", "none")
 _POSITIVES = ("pair", "same_text")
@@ -603,6 +604,7 @@ class CoCa(CaptioningModel):
     # === Saving ===
 
     @classmethod
+    @paused_collector()
     def from_preset(cls, handle, load_weights=None, **overrides):
         """Loads a model and its preprocessor.
 

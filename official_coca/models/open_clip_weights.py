@@ -8,7 +8,8 @@ Shapes: P x P pixels of a patch, N patches, D width of a tower, C width of a con
 """
 
 import numpy as np
-from keras import ops
+
+from official_coca.saving.array_copies import assign_copies
 
 # Buffers that older releases of open_clip saved with the weights.
 _BUFFERS = ("attn_mask", "position_ids")
@@ -25,14 +26,19 @@ def assign_weights(model, tensors):
         InvalidInputError: a tensor is missing, unknown or of another shape.
     """
     tensors.ignore([name for name in tensors.names() if name.endswith(_BUFFERS)])
-    _image_encoder(model, tensors)
-    _poolers(model, tensors)
-    _unimodal_decoder(model, tensors)
-    _multimodal_decoder(model, tensors)
+    assign_copies(_values(model, tensors))
+    tensors.check_all_taken()
+
+
+def _values(model, tensors):
+    """Yields each variable with its array, as the functions that follow do for parts of the model."""
+    yield from _image_encoder(model, tensors)
+    yield from _poolers(model, tensors)
+    yield from _unimodal_decoder(model, tensors)
+    yield from _multimodal_decoder(model, tensors)
     scale_shape = tensors.shape("logit_scale") if "logit_scale" in tensors else ()
     scale = tensors.take("logit_scale", scale_shape if scale_shape == (1,) else ())
-    model.log_temperature.assign(-scale.reshape(()))
-    tensors.check_all_taken()
+    yield model.log_temperature, -scale.reshape(())
 
 
 def _image_encoder(model, tensors):
@@ -41,18 +47,18 @@ def _image_encoder(model, tensors):
     patch_height, patch_width = embed.patch_size
     width = encoder.hidden_dim
     kernel = tensors.take("visual.conv1.weight", (width, 3, patch_height, patch_width))
-    embed.projection.kernel.assign(kernel.transpose(2, 3, 1, 0).reshape(-1, width))
+    yield embed.projection.kernel, kernel.transpose(2, 3, 1, 0).reshape(-1, width)
     rows, columns = embed.grid_size
     positions = tensors.take("visual.positional_embedding", (1 + rows * columns, width))
-    embed.class_position.assign(positions[0])
-    embed.position_embedding.assign(positions[1:].reshape(rows, columns, width))
-    embed.class_token.assign(tensors.take("visual.class_embedding", (width,)))
+    yield embed.class_position, positions[0]
+    yield embed.position_embedding, positions[1:].reshape(rows, columns, width)
+    yield embed.class_token, tensors.take("visual.class_embedding", (width,))
     if encoder.embedding_norm is not None:
-        _norm(encoder.embedding_norm, tensors, "visual.ln_pre")
+        yield from _norm(encoder.embedding_norm, tensors, "visual.ln_pre")
     for index, block in enumerate(encoder.blocks):
-        _block(block, tensors, f"visual.transformer.resblocks.{index}")
+        yield from _block(block, tensors, f"visual.transformer.resblocks.{index}")
     if encoder.final_norm is not None:
-        _norm(encoder.final_norm, tensors, "visual.ln_post")
+        yield from _norm(encoder.final_norm, tensors, "visual.ln_post")
 
 
 def _poolers(model, tensors):
@@ -62,15 +68,15 @@ def _poolers(model, tensors):
     ):
         if pooler is None:
             continue
-        pooler.query.assign(tensors.take(f"{name}.query", pooler.query.shape))
-        _norm(pooler.query_norm, tensors, f"{name}.ln_q")
-        _norm(pooler.feature_norm, tensors, f"{name}.ln_k")
-        _cross_attention(pooler.attend, tensors, f"{name}.attn")
+        yield pooler.query, tensors.take(f"{name}.query", pooler.query.shape)
+        yield from _norm(pooler.query_norm, tensors, f"{name}.ln_q")
+        yield from _norm(pooler.feature_norm, tensors, f"{name}.ln_k")
+        yield from _cross_attention(pooler.attend, tensors, f"{name}.attn")
         if pooler.normalize_output:
-            _norm(pooler.output_norm, tensors, "visual.ln_post")
+            yield from _norm(pooler.output_norm, tensors, "visual.ln_post")
     if model.image_projection is not None:
         kernel = model.image_projection.kernel
-        kernel.assign(tensors.take("visual.proj", kernel.shape))
+        yield kernel, tensors.take("visual.proj", kernel.shape)
 
 
 def _unimodal_decoder(model, tensors):
@@ -81,40 +87,40 @@ def _unimodal_decoder(model, tensors):
         (embed.position_embedding, "text.positional_embedding"),
         (decoder.class_token, "text.cls_emb"),
     ):
-        variable.assign(tensors.take(name, variable.shape))
+        yield variable, tensors.take(name, variable.shape)
     for index, block in enumerate(decoder.blocks):
-        _block(block, tensors, f"text.transformer.resblocks.{index}")
-    _norm(decoder.final_norm, tensors, "text.ln_final")
+        yield from _block(block, tensors, f"text.transformer.resblocks.{index}")
+    yield from _norm(decoder.final_norm, tensors, "text.ln_final")
     if model.text_projection is not None:
         kernel = model.text_projection.kernel
-        kernel.assign(tensors.take("text.text_projection", kernel.shape))
+        yield kernel, tensors.take("text.text_projection", kernel.shape)
 
 
 def _multimodal_decoder(model, tensors):
     decoder = model.multimodal_decoder
     for index in range(decoder.num_layers):
         self_block, cross_block = decoder.blocks[2 * index : 2 * index + 2]
-        _block(self_block, tensors, f"text_decoder.resblocks.{index}")
-        _block(cross_block, tensors, f"text_decoder.cross_attn.{index}")
-    _norm(decoder.final_norm, tensors, "text_decoder.ln_final")
+        yield from _block(self_block, tensors, f"text_decoder.resblocks.{index}")
+        yield from _block(cross_block, tensors, f"text_decoder.cross_attn.{index}")
+    yield from _norm(decoder.final_norm, tensors, "text_decoder.ln_final")
     projection = decoder.vocabulary_projection
-    projection.assign(tensors.take("text_decoder.text_projection", projection.shape))
+    yield projection, tensors.take("text_decoder.text_projection", projection.shape)
 
 
 def _block(block, tensors, name):
     """A residual block with self-attention, or with cross-attention, and an MLP."""
     attention_scale = _layer_scale(tensors, f"{name}.ls_1", block.mlp_output.kernel.shape[1])
     if block.self_attention:
-        _norm(block.self_norm, tensors, f"{name}.ln_1")
-        _self_attention(block.self_attend, tensors, f"{name}.attn", attention_scale)
+        yield from _norm(block.self_norm, tensors, f"{name}.ln_1")
+        yield from _self_attention(block.self_attend, tensors, f"{name}.attn", attention_scale)
     else:
-        _norm(block.cross_norm, tensors, f"{name}.ln_1")
-        _norm(block.context_norm, tensors, f"{name}.ln_1_kv")
-        _cross_attention(block.cross_attend, tensors, f"{name}.attn", attention_scale)
-    _norm(block.mlp_norm, tensors, f"{name}.ln_2")
-    _linear(block.mlp_hidden, tensors, f"{name}.mlp.c_fc")
+        yield from _norm(block.cross_norm, tensors, f"{name}.ln_1")
+        yield from _norm(block.context_norm, tensors, f"{name}.ln_1_kv")
+        yield from _cross_attention(block.cross_attend, tensors, f"{name}.attn", attention_scale)
+    yield from _norm(block.mlp_norm, tensors, f"{name}.ln_2")
+    yield from _linear(block.mlp_hidden, tensors, f"{name}.mlp.c_fc")
     mlp_scale = _layer_scale(tensors, f"{name}.ls_2", block.mlp_output.kernel.shape[1])
-    _linear(block.mlp_output, tensors, f"{name}.mlp.c_proj", mlp_scale)
+    yield from _linear(block.mlp_output, tensors, f"{name}.mlp.c_proj", mlp_scale)
 
 
 def _layer_scale(tensors, name, width):
@@ -123,9 +129,9 @@ def _layer_scale(tensors, name, width):
 
 def _self_attention(layer, tensors, name, scale):
     kernel = tensors.take(f"{name}.in_proj_weight", (3 * layer.width, layer.width))
-    layer.query_key_value.kernel.assign(ops.transpose(kernel))
-    layer.query_key_value.bias.assign(tensors.take(f"{name}.in_proj_bias", (3 * layer.width,)))
-    _linear(layer.output_projection, tensors, f"{name}.out_proj", scale)
+    yield layer.query_key_value.kernel, kernel.T
+    yield layer.query_key_value.bias, tensors.take(f"{name}.in_proj_bias", (3 * layer.width,))
+    yield from _linear(layer.output_projection, tensors, f"{name}.out_proj", scale)
 
 
 def _cross_attention(layer, tensors, name, scale=None):
@@ -143,11 +149,11 @@ def _cross_attention(layer, tensors, name, scale=None):
             ]
         )
     bias = tensors.take(f"{name}.in_proj_bias", (3 * width,))
-    layer.query.kernel.assign(ops.transpose(query))
-    layer.query.bias.assign(bias[:width])
-    layer.key_value.kernel.assign(ops.transpose(key_value))
-    layer.key_value.bias.assign(bias[width:])
-    _linear(layer.output_projection, tensors, f"{name}.out_proj", scale)
+    yield layer.query.kernel, query.T
+    yield layer.query.bias, bias[:width]
+    yield layer.key_value.kernel, key_value.T
+    yield layer.key_value.bias, bias[width:]
+    yield from _linear(layer.output_projection, tensors, f"{name}.out_proj", scale)
 
 
 def _linear(layer, tensors, name, scale=None):
@@ -155,10 +161,10 @@ def _linear(layer, tensors, name, scale=None):
     bias = tensors.take(f"{name}.bias", layer.bias.shape)
     if scale is not None:
         kernel, bias = kernel * scale[:, None], bias * scale
-    layer.kernel.assign(ops.transpose(kernel))
-    layer.bias.assign(bias)
+    yield layer.kernel, kernel.T
+    yield layer.bias, bias
 
 
 def _norm(layer, tensors, name):
-    layer.gamma.assign(tensors.take(f"{name}.weight", layer.gamma.shape))
-    layer.beta.assign(tensors.take(f"{name}.bias", layer.beta.shape))
+    yield layer.gamma, tensors.take(f"{name}.weight", layer.gamma.shape)
+    yield layer.beta, tensors.take(f"{name}.bias", layer.beta.shape)

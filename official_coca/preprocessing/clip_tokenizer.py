@@ -188,10 +188,19 @@ class CLIPTokenizer(tf.Module):
         They are most words of a text, and looking them up spares their merges.
         """
         words, ids = self._vocabulary.whole_words()
+        if self._has_own_merges:
+            is_single = self._merge_into(words, ids)
+            words = [word for word, single in zip(words, is_single) if single]
+            ids = ids[is_single]
+        words += [clip_words.START_OF_TEXT.encode(), clip_words.END_OF_TEXT.encode()]
+        return ConstantTable(words, np.array([*ids, self.bos_token_id, self.eos_token_id], np.int32))
+
+    def _merge_into(self, words, ids):
+        """Returns (N,) bool: whether words (N,) merge into the one token of their ids (N,).
+
+        Of the built-in vocabulary all do, and merging them would take most of the time that making
+        a tokenizer takes.
+        """
         merged = tf.function(self._merge_bytes, autograph=False)(tf.constant(words))
         first = merged[:, :1].values.numpy()
-        is_single = (merged.row_lengths().numpy() == 1) & (first == ids)
-        words = [word for word, single in zip(words, is_single) if single]
-        ids = [*ids[is_single], self.bos_token_id, self.eos_token_id]
-        words += [clip_words.START_OF_TEXT.encode(), clip_words.END_OF_TEXT.encode()]
-        return ConstantTable(words, np.array(ids, np.int32))
+        return (merged.row_lengths().numpy() == 1) & (first == ids)

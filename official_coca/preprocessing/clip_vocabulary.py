@@ -57,25 +57,13 @@ class CLIPVocabulary:
         byte_values, symbol_of = _bytes_in_order(), _symbols()
         symbols = [symbol_of[value] for value in byte_values]
         self.tokens = symbols + [symbol + _END_OF_WORD for symbol in symbols]
+        self.tokens += self.merges.replace(" ", "").split("\n")
+        self.pairs = _pairs(lines, self.tokens, origin)
         token_bytes = [bytes([value]) for value in byte_values]
         token_bytes += [value + _END_OF_WORD.encode() for value in token_bytes]
-        ids = {token: index for index, token in enumerate(self.tokens)}
-        pairs = []
-        for number, line in enumerate(lines):
-            parts = line.split(" ")
-            pair = [ids.get(part) for part in parts]
-            token = "".join(parts)
-            if len(pair) != 2 or None in pair or token in ids or parts[0].endswith(_END_OF_WORD):
-                raise InvalidInputError(
-                    f"{origin}: merge {number}, {line!r}, does not belong to a CLIP vocabulary; "
-                    f"{_ADVICE}"
-                )
-            ids[token] = len(self.tokens)
-            self.tokens.append(token)
-            token_bytes.append(token_bytes[pair[0]] + token_bytes[pair[1]])
-            pairs.append(pair)
+        for first, second in self.pairs.tolist():
+            token_bytes.append(token_bytes[first] + token_bytes[second])
         self.token_bytes = token_bytes
-        self.pairs = np.array(pairs, np.int64)
 
     def byte_ids(self):
         """Returns (256,) int32: the id of each byte inside a word."""
@@ -99,6 +87,27 @@ class CLIPVocabulary:
         for name, text in contents.items():
             with tf.io.gfile.GFile(os.path.join(directory, name), "wb") as file:
                 file.write(text.encode("utf-8"))
+
+
+def _pairs(lines, tokens, origin):
+    """Returns (NUM_MERGES, 2) int64: the ids that the merge of each line joins."""
+    unknown = len(tokens)
+    # Of equal tokens the first, so that a later one shows by an id that is not its own.
+    ids = dict(zip(reversed(tokens), range(len(tokens) - 1, -1, -1)))
+    parts = [part for line in lines for part in line.partition(" ")[::2]]
+    pairs = np.array([ids.get(part, unknown) for part in parts], np.int64).reshape(-1, 2)
+    ends_word = np.array([token.endswith(_END_OF_WORD) for token in tokens] + [False])
+    own_ids = np.arange(2 * NUM_BYTES, len(tokens))
+    is_new = np.array([ids[token] for token in tokens[2 * NUM_BYTES :]]) == own_ids
+    joins_earlier = (pairs < own_ids[:, np.newaxis]).all(axis=1)
+    fits = is_new & joins_earlier & ~ends_word[pairs[:, 0]]
+    if not fits.all():
+        number = int(np.argmin(fits))
+        raise InvalidInputError(
+            f"{origin}: merge {number}, {lines[number]!r}, does not belong to a CLIP vocabulary; "
+            f"{_ADVICE}"
+        )
+    return pairs
 
 
 def default_merges():

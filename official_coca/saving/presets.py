@@ -19,6 +19,7 @@ import keras
 
 from official_coca.errors import InvalidInputError
 from official_coca.saving import handles
+from official_coca.saving.array_copies import assigned_by_copies
 from official_coca.saving.first_values import build_and_fill
 
 CONFIG_FILE = "config.json"
@@ -201,7 +202,8 @@ def _load_weights(model, directory):
     if not path.exists():
         raise missing_file(directory, WEIGHTS_FILE)
     try:
-        model.load_weights(path)
+        with assigned_by_copies(model.variables):
+            model.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise InvalidInputError(f"{path} does not fit the model: {reason}") from error

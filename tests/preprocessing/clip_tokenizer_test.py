@@ -213,6 +213,13 @@ def test_long_words_merge_as_the_definition_says(tokenizer):
         assert actual == slow_merges(symbols, ranks), word
 
 
+def test_built_in_words_merge_into_their_own_tokens(tokenizer):
+    vocabulary = clip_vocabulary.CLIPVocabulary(clip_vocabulary.default_merges(), "merges")
+    words, ids = vocabulary.whole_words()
+    merged = tf.function(tokenizer._merge_bytes)(tf.constant(words))
+    assert merged.to_list() == ids[:, np.newaxis].tolist()
+
+
 def test_one_very_long_word_does_not_hang_the_batch(tokenizer):
     letters = "".join(random.Random(0).choices("abcdefghijklmnopqrstuvwxyz", k=30000))
     rows = tokenizer.tokenize(tf.constant([letters, "cat", "!" * 30000])).to_list()
