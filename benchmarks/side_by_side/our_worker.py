@@ -12,11 +12,15 @@ from benchmarks.side_by_side.worker_loop import MATMUL_SIZE, Worker, numpy_produ
 def make_products():
     matrix = tf.ones((MATMUL_SIZE, MATMUL_SIZE))
     multiply = tf.function(tf.matmul)  # eager products are no slower; users' are in graphs
-    return {"official_coca": official_coca.__version__, "tensorflow": lambda: multiply(matrix, matrix), "numpy": numpy_product()}
+    return {"tensorflow": lambda: multiply(matrix, matrix), "numpy": numpy_product()}
 
 
 def versions():
-    return {"official_coca": official_coca.__version__, "tensorflow": tf.__version__, "keras": keras.__version__}
+    return {
+        "official_coca": official_coca.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+    }
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ def main(arguments):
     from official_coca.serving.saved_model import export_saved_model
 
     options = {} if values.num_beams is None else {"num_beams": values.num_beams}
-    model = CoCa.from_preset(values.model, load_weights=True)
+    # A SavedModel keeps no custom gradients: fine-tuning it needs the plain ones.
+    model = CoCa.from_preset(values.model, load_weights=True, recompute_activations=False)
     version = export_saved_model(
         model,
         values.export_dir,
