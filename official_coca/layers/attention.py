@@ -151,7 +151,7 @@ class CrossAttention(_MultiHeadAttention):
         use_bias: whether the projections have biases.
 
     Call arguments:
-        inputs: (B, L, D) queries.
+        inputs: (B, L, D) queries, or (1, L, D) the same for all, projected once.
         context: (B, S, C) what they look at.
 
     Returns:
@@ -178,7 +178,7 @@ class CrossAttention(_MultiHeadAttention):
         """Attends with contexts that are already projected, shared by the beams of an example.
 
         Args:
-            inputs: (B * K, L, D); K consecutive rows share a context.
+            inputs: (B * K, L, D); K consecutive rows share a context. Or (1, L, D) for all.
             projected_context: keys and values, each (B, H, S, d).
 
         Returns:
@@ -196,6 +196,8 @@ class CrossAttention(_MultiHeadAttention):
 
     def _fold_beams(self, inputs, num_contexts):
         """(B * K, L, D) → queries (B, H, K * L, d): beams become further queries of an example."""
+        if inputs.shape[0] == 1:
+            num_contexts = 1
         query = ops.reshape(
             self.query(inputs), (num_contexts, -1, self.num_heads, self.head_dim)
         )

@@ -4,7 +4,6 @@ Shapes: B batch, N image features, C their width, Q queries, D width of the outp
 """
 
 import keras
-from keras import ops
 
 from official_coca.layers.attention import CrossAttention
 
@@ -72,19 +71,17 @@ class AttentionalPooler(keras.layers.Layer):
         norm.build(shape)
         return norm
 
-    def _queries(self, features):
-        queries = self.query_norm(self.query[None])
-        return ops.broadcast_to(
-            queries, (ops.shape(features)[0], self.num_queries, self.hidden_dim)
-        )
-
     def call(self, features):
-        pooled = self.attend(self._queries(features), self.feature_norm(features))
+        pooled = self.attend(self._queries(), self.feature_norm(features))
         return self.output_norm(pooled) if self.normalize_output else pooled
 
     def attention_weights(self, features):
         """(B, H, Q, N): where each query looks, for pictures."""
-        return self.attend.attention_weights(self._queries(features), self.feature_norm(features))
+        return self.attend.attention_weights(self._queries(), self.feature_norm(features))
+
+    def _queries(self):
+        """(1, Q, D)."""
+        return self.query_norm(self.query[None])
 
     def get_config(self):
         return {

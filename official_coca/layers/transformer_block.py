@@ -4,6 +4,7 @@ Shapes: B batch, L tokens, S tokens of the context, D width.
 """
 
 import keras
+from keras import ops
 
 from official_coca.layers.activations import get_activation
 from official_coca.layers.attention import CrossAttention, SelfAttention
@@ -83,11 +84,11 @@ class TransformerBlock(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="mlp_hidden",
         )
-        self.mlp_hidden.build(inputs_shape)
+        self.mlp_hidden.build((None, inputs_shape[-1]))
         self.mlp_output = keras.layers.Dense(
             inputs_shape[-1], dtype=self.dtype_policy, name="mlp_output"
         )
-        self.mlp_output.build((*inputs_shape[:-1], self.mlp_dim))
+        self.mlp_output.build((None, self.mlp_dim))
 
     def _norm(self, name, inputs_shape):
         norm = keras.layers.LayerNormalization(
@@ -97,7 +98,9 @@ class TransformerBlock(keras.layers.Layer):
         return norm
 
     def _mlp(self, x):
-        return self.mlp_output(self.mlp_hidden(self.mlp_norm(x)))
+        # Rows of a matrix: TensorFlow then adds the bias, and applies GELU, within the product.
+        rows = ops.reshape(self.mlp_norm(x), (-1, x.shape[-1]))
+        return ops.reshape(self.mlp_output(self.mlp_hidden(rows)), ops.shape(x))
 
     def call(self, inputs, context=None, attention_mask=None):
         def forward(*inputs_and_context):
