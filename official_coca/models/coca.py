@@ -369,6 +369,11 @@ class CoCa(CaptioningModel):
             class_features = self.text_projection(class_features)
         return _unit_length(class_features), token_features
 
+    @property
+    def padding_changes_text_embedding(self):
+        """Whether texts must be padded to `max_length` to be embedded as open_clip does it."""
+        return self.class_token_position
+
     def _project(self, features):
         return self.multimodal_decoder.project(features, self._token_embedding)
 

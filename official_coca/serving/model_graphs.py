@@ -88,7 +88,9 @@ class ModelGraphs:
         return _graph(lambda *tensors: row_by_row(function, tensors), *specs)
 
     def _without_padding(self, token_ids):
-        """Cuts rows (B, L) to their longest, rounded up."""
+        """Cuts rows (B, L) to their longest, rounded up, unless the padding counts."""
+        if getattr(self.model, "padding_changes_text_embedding", False):
+            return token_ids
         real = tf.cast(token_ids != self._pad_token_id, tf.int32)
         positions = tf.range(1, tf.shape(token_ids)[1] + 1)
         longest = tf.reduce_max(tf.concat([[1], tf.reshape(real * positions, [-1])], axis=0))
