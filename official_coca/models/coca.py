@@ -81,7 +81,7 @@ class CoCa(CaptioningModel):
         class_token_position: whether the text's class token has a position; see `UnimodalDecoder`.
         activation: of all MLPs, "gelu", "quick_gelu" or another name of `keras.activations`.
         layer_norm_epsilon: of all norms.
-        recompute_activations: see `TransformerBlock`; trains larger batches, about a third slower.
+        recompute_activations: see `TransformerBlock`: larger batches for one more forward pass.
         open_clip_decoding: whether `generate` keeps open_clip's rules: any id may be written, PAD
             ends a caption as EOS does, and a caption that is cut ends with EOS.
         pad_token_id: fills short captions up.
@@ -461,7 +461,7 @@ class CoCa(CaptioningModel):
             features, targets, weights, rows = (
                 ops.take(values, real, axis=0) for values in (features, targets, weights, rows)
             )
-        if training:
+        if training and keras.backend.backend() == "tensorflow":
             total, values, hits = self._chunked_cross_entropy(features, targets, weights)
         else:
             values, hits = token_cross_entropy(self._project(features), targets)
@@ -565,9 +565,9 @@ class CoCa(CaptioningModel):
 
         Returns:
             {"self_attention": zeros for keys and values, each (B, heads, T, d), of each unimodal
-            and then each multimodal layer; "token_visible": (B, T + 1), see `UnimodalDecoder.decode_step`;
-            "cross_attention": keys and values of the image tokens, each (B, heads, Q, d), for each
-            multimodal layer}.
+            and then each multimodal layer; "token_visible": (B, T + 1), see
+            `UnimodalDecoder.decode_step`; "cross_attention": keys and values of the image tokens,
+            each (B, heads, Q, d), for each multimodal layer}.
         """
         image_tokens = self._for_decoder(self._image_tokens(self.image_encoder(images)))
         batch_size = ops.shape(images)[0]

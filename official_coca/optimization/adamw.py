@@ -6,7 +6,6 @@ Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019), as `keras
 import keras
 
 
-
 @keras.saving.register_keras_serializable(package="official_coca")
 class AdamW(keras.optimizers.AdamW):
     """`keras.optimizers.AdamW` with TensorFlow's fused kernel: same arguments, state and result.
