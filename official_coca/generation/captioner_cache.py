@@ -4,8 +4,8 @@ B images, K token rows per image, H heads, L cached positions, N image tokens, d
 
 A cache is `{"self_attention": layers, "cross_attention": layers}`, a layer being its keys and its
 values, each (B * K, H, L, d) or (B, H, N, d): apart, since cutting one out of a common tensor
-would copy it at every step. The cross-attention part is computed once per image and never changes, so a
-loop does not carry it and all rows of an image share it.
+would copy it at every step. The cross-attention part is computed once per image and never changes,
+so a loop does not carry it and all rows of an image share it.
 """
 
 from keras import ops, tree

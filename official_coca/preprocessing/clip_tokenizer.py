@@ -193,7 +193,8 @@ class CLIPTokenizer(tf.Module):
             words = [word for word, single in zip(words, is_single) if single]
             ids = ids[is_single]
         words += [clip_words.START_OF_TEXT.encode(), clip_words.END_OF_TEXT.encode()]
-        return ConstantTable(words, np.array([*ids, self.bos_token_id, self.eos_token_id], np.int32))
+        ids = [*ids, self.bos_token_id, self.eos_token_id]
+        return ConstantTable(words, np.array(ids, np.int32))
 
     def _merge_into(self, words, ids):
         """Returns (N,) bool: whether words (N,) merge into the one token of their ids (N,).

@@ -19,8 +19,7 @@ def main(arguments):
     from official_coca.serving.saved_model import export_saved_model
 
     options = {} if values.num_beams is None else {"num_beams": values.num_beams}
-    # A SavedModel keeps no custom gradients: fine-tuning it needs the plain ones.
-    model = CoCa.from_preset(values.model, load_weights=True, recompute_activations=False)
+    model = CoCa.from_preset(values.model, load_weights=True)
     version = export_saved_model(
         model,
         values.export_dir,

@@ -98,7 +98,8 @@ def test_beams_share_the_cross_attention_cache(coca, images):
     seen = set()
 
     def watched(token_ids, cache, index):
-        seen.add((token_ids.shape[0], *(part.shape[0] for layer in cache["cross_attention"] for part in layer)))
+        parts = [part for layer in cache["cross_attention"] for part in layer]
+        seen.add((token_ids.shape[0], *(part.shape[0] for part in parts)))
         return coca.decode_step(token_ids, cache, index)
 
     generate(

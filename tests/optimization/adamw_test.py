@@ -1,11 +1,56 @@
 """Behaviour of the fused AdamW: Keras' own, in fewer operations."""
 
+import pathlib
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from official_coca.optimization.adamw import AdamW
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TWO_REPLICAS = """
+import numpy as np
+import tensorflow as tf
+
+devices = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], devices)
+
+import keras
+from official_coca.optimization.adamw import AdamW
+
+gradients = np.random.default_rng(0).normal(size=(4, 2, 3, 2)).astype("float32")
+
+
+def trained(strategy, replicas):
+    with strategy.scope():
+        variable = keras.Variable(np.ones((3, 2), "float32"))
+        optimizer = AdamW(0.1, weight_decay=0.2)
+        optimizer.build([variable])
+
+    @tf.function
+    def step(of_replicas):
+        def update():
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            optimizer.apply([of_replicas[number]], [variable])
+
+        strategy.run(update)
+
+    for of_replicas in gradients:
+        # A Keras optimizer adds up the gradients of the replicas.
+        step(of_replicas if replicas == 2 else of_replicas.sum(0, keepdims=True))
+    return variable.numpy()
+
+
+one = trained(tf.distribute.get_strategy(), 1)
+two = trained(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]), 2)
+assert np.abs(one - 1).max() > 0.1
+np.testing.assert_allclose(two, one, rtol=1e-5)
+print("equal")
+"""
 
 
 def _variables():
@@ -53,6 +98,13 @@ def test_weights_and_state_equal_those_of_keras(arguments):
     assert len(ours) == len(theirs)
     for left, right in zip(ours, theirs):
         np.testing.assert_allclose(left, right, rtol=2e-5, atol=5e-6)
+
+
+def test_two_replicas_equal_one():
+    # In a process of its own: TensorFlow mixes up the collectives of strategies of one process.
+    command = [sys.executable, "-c", TWO_REPLICAS]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert ran.stdout.strip() == "equal", ran.stderr
 
 
 def test_repeated_rows_of_an_embedding_gradient_add_up():
