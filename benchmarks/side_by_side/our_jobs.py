@@ -20,7 +20,8 @@ from official_coca.dataloaders.sources import Source
 from official_coca.models.coca import CoCa
 from official_coca.optimization.adamw import AdamW
 from official_coca.preprocessing.clip_tokenizer import CLIPTokenizer
-from official_coca.preprocessing.image import ImageConverter, decode_image
+from official_coca.preprocessing.image import ImageConverter
+from official_coca.preprocessing.pillow_reader import PillowReader
 
 
 def prepare(job):
@@ -129,15 +130,17 @@ def read_pictures(job):
 
 
 def read_picture_files(job):
-    """The image converter in a plain `tf.data` pipeline over the files."""
+    """The reader of frames in a plain `tf.data` pipeline over the files."""
     converter = _converter(job)
+    reader = PillowReader(converter)
     dataset = (
         tf.data.Dataset.from_tensor_slices(list(job["paths"]))
         .map(
-            lambda path: converter(decode_image(tf.io.read_file(path))),
+            lambda path: reader(tf.io.read_file(path)),
             num_parallel_calls=len(os.sched_getaffinity(0)),
         )
         .batch(job["batch_size"])
+        .map(lambda frames, valid: converter.normalize(tf.cast(frames, tf.float32)))
         .prefetch(tf.data.AUTOTUNE)
     )
     return _pipeline_job(dataset, lambda batch: batch, len(job["paths"]))

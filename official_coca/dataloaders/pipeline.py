@@ -3,16 +3,18 @@
 B examples of a batch, H x W pixels, L tokens, T texts of an example.
 """
 
+import os
 import sys
 
 import tensorflow as tf
 
 from official_coca.dataloaders.decoding import decode_rows, stand_ins
-from official_coca.dataloaders.example_schema import parse_examples
+from official_coca.dataloaders.example_schema import parse_examples, parse_image
 from official_coca.dataloaders.example_stream import ExampleStream
 from official_coca.dataloaders.mixture import Mixture
 from official_coca.dataloaders.read_errors import NO_IMAGE_MESSAGE, explained_read_errors
 from official_coca.errors import InvalidInputError
+from official_coca.preprocessing.pillow_reader import PillowReader
 from official_coca.preprocessing.prompts import clean_alt_text
 
 
@@ -135,17 +137,10 @@ def evaluation_dataset(source, image_converter, batch_size, bad_examples=None):
         `tf.data.Dataset` of `{"images": (B,H,W,3) float32, "texts": (B,(T)) ragged strings}`.
     """
     (source,) = _checked_sources([source], bad_examples)
-    image_size = tuple(image_converter.image_size)
 
-    def to_batch(serialized):
+    def to_batch(serialized, rows, views):
         parsed = parse_examples(serialized)
-        num_rows = tf.size(parsed["image"])
-        rows, views = decode_rows(
-            parsed["image"],
-            tf.zeros((num_rows, 2), tf.int32),
-            lambda image, seed: image_converter(image),
-            image_size,
-        )
+        num_rows = tf.size(serialized)
         num_bad = num_rows - tf.size(rows)
         if bad_examples is not None:
             bad_examples.add_images(tf.zeros([num_rows], tf.int32), ~_row_mask(rows, num_rows))
@@ -171,9 +166,40 @@ def evaluation_dataset(source, image_converter, batch_size, bad_examples=None):
                 f"the shards {source.pattern!r} of source {source.name!r} hold no example; make "
                 "them anew with data/make_shards.py"
             )
-    batches = tf.data.TFRecordDataset(files, buffer_size=1 << 20).batch(batch_size).map(to_batch)
+    records = tf.data.TFRecordDataset(files, buffer_size=1 << 20)
+    batches = _converted_batches(records, image_converter, batch_size).map(to_batch)
     batches = batches.filter(lambda batch: tf.shape(batch["images"])[0] > 0)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options(sharded=False))
+
+
+def _converted_batches(records, image_converter, batch_size):
+    """Returns batches of serialized examples (B,), decodable rows (D,) and their images."""
+    if PillowReader.fits(image_converter):
+        reader = PillowReader(image_converter)
+
+        def with_frame(serialized):
+            return serialized, *reader(parse_image(serialized))
+
+        def normalized(serialized, frames, valid):
+            frames = tf.cast(tf.boolean_mask(frames, valid), tf.float32)
+            rows = tf.cast(tf.where(valid)[:, 0], tf.int32)
+            return serialized, rows, image_converter.normalize(frames)
+
+        batches = records.map(with_frame, os.cpu_count(), deterministic=True).batch(batch_size)
+        return batches.map(normalized)
+
+    def by_graph(serialized):
+        encoded = parse_examples(serialized)["image"]
+        rows, views = decode_rows(
+            encoded,
+            tf.zeros((tf.size(encoded), 2), tf.int32),
+            lambda image, seed: image_converter(image),
+            image_converter.image_size,
+        )
+        return serialized, rows, views
+
+    # Two at once, so that no core waits for the last pictures of a batch.
+    return records.batch(batch_size).map(by_graph, num_parallel_calls=2, deterministic=True)
 
 
 def _checked_sources(sources, bad_examples):

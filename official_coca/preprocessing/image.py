@@ -107,9 +107,7 @@ class ImageConverter:
     def resize(self, images, size):
         """Returns float32 pixels in 0..255 of exactly `size`, by the rule of `resize_mode`."""
         images = _checked_pixels(images)
-        resized_size = self._resized_size(tf.shape(images)[-3:-1], size)
-        frame_size = tf.minimum(resized_size, size)
-        offset = framing.centre_offset(resized_size, frame_size)
+        resized_size, offset, frame_size = self.place(tf.shape(images)[-3:-1], size)
         if self.resampler == "pillow":
             images = _whole_levels(images)
             images = resampling.resize_and_cut(
@@ -121,6 +119,20 @@ class ImageConverter:
         if self.resize_mode == "pad":
             images = framing.pad(images, size, self.fill_color)
         return tf.ensure_shape(images, (*images.shape[:-3], *size, 3))
+
+    def place(self, stored_size, size):
+        """Returns the size of the resized picture, and offset and size of the frame within it.
+
+        Args:
+            stored_size: (2,) int32, h and w.
+            size: the pair (H, W); with `"pad"` the frame may be smaller.
+
+        Returns:
+            Three (2,) int32.
+        """
+        resized_size = self._resized_size(stored_size, size)
+        frame_size = tf.minimum(resized_size, size)
+        return resized_size, framing.centre_offset(resized_size, frame_size), frame_size
 
     def _resized_size(self, stored_size, size):
         if self.resize_mode == "squash":

@@ -11,6 +11,7 @@ from official_coca.dataloaders.bad_examples import BadExampleCounter
 from official_coca.dataloaders.pipeline import evaluation_dataset, training_dataset
 from official_coca.dataloaders.sources import Source
 from official_coca.errors import InvalidInputError
+from official_coca.preprocessing.image import ImageConverter
 from tests.dataloaders.numbered_shards import image_numbers, text_numbers
 
 
@@ -199,19 +200,22 @@ def test_counter_for_other_sources_is_refused(shards):
         )
 
 
-def test_evaluation_keeps_every_example_in_order_with_all_its_texts(shards):
+@pytest.mark.parametrize("resampler", ["tensorflow", "pillow"])
+def test_evaluation_keeps_every_example_in_order_with_all_its_texts(shards, resampler):
     source = shards.source("web", range(10), texts=lambda n: [f" item  {n}"] * (n % 3), shards=1)
-    batches = list(evaluation_dataset(source, shards.image_converter, 4))
+    batches = list(evaluation_dataset(source, ImageConverter(4, resampler=resampler), 4))
     assert [batch["images"].shape[0] for batch in batches] == [4, 4, 2]
     assert sum((image_numbers(batch["images"]) for batch in batches), []) == list(range(10))
     texts = sum((batch["texts"].to_list() for batch in batches), [])
     assert texts == [[f"item {n}".encode()] * (n % 3) for n in range(10)]
 
 
-def test_evaluation_leaves_out_undecodable_images_and_says_so(shards, capfd):
+@pytest.mark.parametrize("resampler", ["tensorflow", "pillow"])
+def test_evaluation_leaves_out_undecodable_images_and_says_so(shards, resampler, capfd):
     source = shards.source("web", range(12), bad={1, 4, 5, 6, 7}, shards=1)
     counter = BadExampleCounter(["web"])
-    dataset = evaluation_dataset(source, shards.image_converter, 4, bad_examples=counter)
+    converter = ImageConverter(4, resampler=resampler)
+    dataset = evaluation_dataset(source, converter, 4, bad_examples=counter)
     batches = list(dataset)
     numbers = [image_numbers(batch["images"]) for batch in batches]
     assert numbers == [[0, 2, 3], [8, 9, 10, 11]]
