@@ -140,6 +140,7 @@ def read_picture_files(job):
             num_parallel_calls=len(os.sched_getaffinity(0)),
         )
         .batch(job["batch_size"])
+        .prefetch(2)
         .map(lambda frames, valid: converter.normalize(tf.cast(frames, tf.float32)))
         .prefetch(tf.data.AUTOTUNE)
     )

@@ -185,8 +185,9 @@ def _converted_batches(records, image_converter, batch_size):
             rows = tf.cast(tf.where(valid)[:, 0], tf.int32)
             return serialized, rows, image_converter.normalize(frames)
 
-        batches = records.map(with_frame, os.cpu_count(), deterministic=True).batch(batch_size)
-        return batches.map(normalized)
+        examples = records.map(with_frame, os.cpu_count(), deterministic=True)
+        # Kept ahead, or the threads would wait while a batch is normalised.
+        return examples.batch(batch_size).prefetch(2).map(normalized)
 
     def by_graph(serialized):
         encoded = parse_examples(serialized)["image"]
