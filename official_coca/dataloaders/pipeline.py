@@ -199,8 +199,7 @@ def _converted_batches(records, image_converter, batch_size):
         )
         return serialized, rows, views
 
-    # Two at once, so that no core waits for the last pictures of a batch.
-    return records.batch(batch_size).map(by_graph, num_parallel_calls=2, deterministic=True)
+    return records.batch(batch_size).map(by_graph)
 
 
 def _checked_sources(sources, bad_examples):
