@@ -23,7 +23,7 @@ def decode_image(encoded):
     DCT, with BMP, where it takes palette indices for grey, and with WebP, where it refuses alpha.
     """
     encoded = tf.convert_to_tensor(encoded, tf.string)
-    # First of all, and apart: the questions for the other formats take half as long as a small JPEG.
+    # First, and apart: the questions for the other formats take half as long as a small JPEG.
     is_jpeg = tf.strings.substr(encoded, 0, 3) == b"\xff\xd8\xff"
     image = tf.cond(is_jpeg, lambda: _decode_jpeg(encoded), lambda: _decode_other(encoded))
     return tf.ensure_shape(image, (None, None, 3))

@@ -67,7 +67,7 @@ class PillowReader:
             pass
         try:
             return self._read_by_graph(encoded).numpy().astype(np.uint8), True
-        except tf.errors.InvalidArgumentError:
+        except tf.errors.OpError:
             return np.zeros(self._shape, np.uint8), False
 
     def _read_jpeg(self, encoded):
@@ -82,7 +82,7 @@ class PillowReader:
         if frame.shape == self._shape:
             return frame
         whole = np.full(self._shape, self._converter.fill_color, np.uint8)
-        top, left = ((whole - part) // 2 for whole, part in zip(self._shape, frame_size))
+        top, left = ((side - part) // 2 for side, part in zip(self._shape, frame_size))
         whole[top : top + frame_size[0], left : left + frame_size[1]] = frame
         return whole
 
