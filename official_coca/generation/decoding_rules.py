@@ -70,7 +70,39 @@ class DecodingRules:
         if waits:
             too_early = ops.logical_and(vocabulary == self.eos_token_id, position < self.min_length)
             banned = ops.logical_or(banned, too_early)
-        return ops.where(banned, NEGATIVE_INFINITY, logits)
+        # A sum with a row takes TensorFlow a fraction of the time that `where` with a row takes.
+        return logits + ops.cast(ops.where(banned, NEGATIVE_INFINITY, 0.0), logits.dtype)
+
+    @property
+    def num_steps(self):
+        """Most tokens that the model is asked for, after BOS, by a sampler of single tokens.
+
+        Under open_clip's rules the last one is EOS whatever the model says: see `close`.
+        """
+        return self.max_length - (2 if self.open_clip_rules else 1)
+
+    def ended_with_prompt(self, ended, last_token_ids, given):
+        """Adds rows whose prompt was closed by its last token, which open_clip takes for an end.
+
+        Args:
+            ended: (B,) boolean, rows that have ended.
+            last_token_ids: (B,), what stands before the next position.
+            given: (B,) boolean, whether the prompt has a token for the next position.
+        """
+        if not self.open_clip_rules:
+            return ended
+        closed = ops.logical_and(self.is_end(last_token_ids), ops.logical_not(given))
+        return ops.logical_or(ended, closed)
+
+    def close(self, token_ids, forced, ended):
+        """Under open_clip's rules, the last position (B, T) of rows that have not ended is EOS."""
+        if not self.open_clip_rules or self.max_length < 2:
+            return token_ids
+        given = forced[:, -1]
+        ended = self.ended_with_prompt(ended, token_ids[:, -2], given)
+        is_open = ops.logical_not(ops.logical_or(given, ended))
+        last = ops.where(is_open, self.eos_token_id, token_ids[:, -1])
+        return self.write(token_ids, self.max_length - 1, last)
 
     def is_end(self, token_ids):
         """Whether each of `token_ids` ends the row it was produced in."""

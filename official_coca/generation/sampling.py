@@ -89,16 +89,11 @@ class TokenSampler:
         def body(index, token_ids, row_cache, ended, *scores):
             logits, row_cache = step(token_ids[:, index], row_cache, index)
             given = forced[:, index + 1]
-            if rules.open_clip_rules:  # also the end of a prompt can be a row's end
-                at_end = rules.is_end(token_ids[:, index])
-                ended = ops.logical_or(ended, ops.logical_and(at_end, ops.logical_not(given)))
+            ended = rules.ended_with_prompt(ended, token_ids[:, index], given)
             chosen = self._choose(logits, token_ids, index, rules, seed)
             writes = ops.logical_not(ops.logical_or(given, ended))
             if return_scores:
                 scores = (scores[0] + ops.where(writes, log_probability(logits, chosen), 0.0),)
-            if rules.open_clip_rules:  # a cut row is closed; that was no choice and costs nothing
-                is_last = index + 1 == rules.max_length - 1
-                chosen = ops.where(is_last, rules.eos_token_id, chosen)
             following = ops.where(writes, chosen, rules.pad_token_id)
             following = ops.where(given, token_ids[:, index + 1], following)
             ended = ops.logical_or(ended, ops.logical_and(writes, rules.is_end(chosen)))
@@ -106,14 +101,13 @@ class TokenSampler:
             return (index + 1, token_ids, row_cache, ended, *scores)
 
         def goes_on(index, token_ids, row_cache, ended, *scores):
-            return ops.logical_and(
-                index < rules.max_length - 1, ops.logical_not(ops.all(ended))
-            )
+            return ops.logical_and(index < rules.num_steps, ops.logical_not(ops.all(ended)))
 
         scores = (ops.zeros_like(token_ids[:, 0], dtype="float32"),) if return_scores else ()
         first = ops.convert_to_tensor(0, "int32")
         state = (first, token_ids, row_cache, ops.zeros_like(forced[:, 0]), *scores)
-        _, token_ids, _, _, *scores = ops.while_loop(goes_on, body, state)
+        _, token_ids, _, ended, *scores = ops.while_loop(goes_on, body, state)
+        token_ids = rules.close(token_ids, forced, ended)
         return token_ids, scores[0] if return_scores else None
 
     def _choose(self, logits, token_ids, index, rules, seed):

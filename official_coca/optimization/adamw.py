@@ -58,7 +58,8 @@ class AdamW(keras.optimizers.AdamW):
             tf.cast(size, dtype) for size in learning_rate
         )
         if self.weight_decay and self._use_weight_decay(variable):
-            variable.assign_sub(variable * decay)
+            # A product alone, assigned without a copy: a difference would be one pass more.
+            variable.assign(variable * (1 - decay))
         index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,

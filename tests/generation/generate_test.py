@@ -94,6 +94,20 @@ def test_scores_are_left_out_on_request_and_the_captions_stay(sampler):
     np.testing.assert_array_equal(without["token_ids"], with_scores["token_ids"])
 
 
+@pytest.mark.parametrize("sampler", ["greedy", "top_k"])
+def test_a_last_token_that_can_only_be_the_end_is_neither_asked_for_nor_scored(sampler):
+    toy = ToyCaptioner(end_bias=-20.0)  # captions that only their length ends
+    result = generate(
+        toy.decode_step, toy.cache(), *begin(), sampler=sampler, max_length=6,
+        open_clip_rules=True, seed=0, **{**SPECIAL_TOKENS, "pad_token_id": 99},
+    )  # fmt: skip
+    token_ids = np.asarray(result["token_ids"])
+    assert (token_ids[:, -1] == 3).all() and not (token_ids[:, :-1] == 3).any()
+    assert toy.steps == 4
+    scores = [toy.log_probability(image, row[:-1]) for image, row in enumerate(token_ids)]
+    np.testing.assert_allclose(result["scores"], scores, rtol=1e-5)
+
+
 def test_options_reach_the_sampler():
     assert get_sampler("beam", num_beams=3, length_penalty=1.0).length_penalty == 1.0
     assert get_sampler("top_k", k=7).k == 7

@@ -80,6 +80,18 @@ def test_half_precision_features_keep_their_dtype_and_the_kernel_its_own():
         )
 
 
+@pytest.mark.parametrize("margin", [3.0, 15.0, 60.0, 1e4])
+def test_losses_of_certain_tokens_are_exact(margin):
+    kernel = tf.constant([[0.0, margin, -margin, 0.0]])
+    targets = tf.constant([1, 0, 2])
+    _, losses, hits = chunked_cross_entropy(
+        tf.ones((3, 1)), kernel, targets, tf.ones(3)
+    )
+    expected = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, tf.repeat(kernel, 3, 0))
+    np.testing.assert_allclose(losses, expected, rtol=1e-6, atol=1e-6)
+    assert hits.numpy().tolist() == [1, 0, 0]
+
+
 def test_no_token_at_all_has_no_loss_and_no_gradient():
     features, kernel, targets, weights = _inputs()
     run = tf.function(
