@@ -31,45 +31,49 @@ class AdamW(keras.optimizers.AdamW):
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         if self._is_fused:
-            learning_rate = self._step_sizes(learning_rate)
+            dtypes = {_dtype_name(variable) for variable in trainable_variables}
+            learning_rate = {dtype: self._step_sizes(learning_rate, dtype) for dtype in dtypes}
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
-    def _step_sizes(self, learning_rate):
-        """What is the same for all variables of a step, computed once."""
+    def _step_sizes(self, learning_rate, dtype):
+        """What is the same for all variables of a step, made once, since each operation of a graph
+        takes time to trace: the share of a variable that decay leaves, and the kernel's arguments.
+        """
         import tensorflow as tf
 
         learning_rate = tf.cast(learning_rate, "float32")
         step = tf.cast(self.iterations + 1, "float32")
-        return (
-            learning_rate,
-            learning_rate * (self.weight_decay or 0.0),
-            tf.pow(tf.cast(self.beta_1, "float32"), step),
-            tf.pow(tf.cast(self.beta_2, "float32"), step),
-        )
+        sizes = {
+            "lr": learning_rate,
+            "beta1_power": tf.pow(tf.cast(self.beta_1, "float32"), step),
+            "beta2_power": tf.pow(tf.cast(self.beta_2, "float32"), step),
+            "beta1": self.beta_1,
+            "beta2": self.beta_2,
+            "epsilon": self.epsilon,
+        }
+        kept = tf.cast(1 - learning_rate * (self.weight_decay or 0.0), dtype)
+        return kept, {name: tf.cast(size, dtype) for name, size in sizes.items()}
 
     def update_step(self, gradient, variable, learning_rate):
-        if not isinstance(learning_rate, tuple):
+        if not isinstance(learning_rate, dict):
             super().update_step(gradient, variable, learning_rate)
             return
         import tensorflow as tf
 
-        dtype = variable.dtype
-        learning_rate, decay, beta_1_power, beta_2_power = (
-            tf.cast(size, dtype) for size in learning_rate
-        )
+        kept, sizes = learning_rate[_dtype_name(variable)]
         if self.weight_decay and self._use_weight_decay(variable):
             # A product alone, assigned without a copy: a difference would be one pass more.
-            variable.assign(variable * (1 - decay))
+            variable.assign(variable * kept)
         index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
-            beta1_power=beta_1_power,
-            beta2_power=beta_2_power,
-            lr=learning_rate,
-            beta1=tf.constant(self.beta_1, dtype),
-            beta2=tf.constant(self.beta_2, dtype),
-            epsilon=tf.constant(self.epsilon, dtype),
-            grad=tf.cast(tf.convert_to_tensor(gradient), dtype),
+            grad=tf.cast(tf.convert_to_tensor(gradient), variable.dtype),
+            **sizes,
         )
+
+
+def _dtype_name(variable):
+    """Of Keras' variable or of the TensorFlow variable in it."""
+    return keras.backend.standardize_dtype(variable.dtype)
