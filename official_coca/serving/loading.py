@@ -1,6 +1,5 @@
 """One way to load what the package writes: presets and SavedModels."""
 
-import importlib
 import pathlib
 
 from official_coca.errors import InvalidInputError
@@ -10,6 +9,8 @@ from official_coca.models.open_clip_checkpoint import is_open_clip_checkpoint
 from official_coca.models.open_weights import OPEN_WEIGHTS
 from official_coca.saving import handles
 from official_coca.saving.presets import CONFIG_FILE
+from official_coca.serving.signature import read_meta_graph
+from official_coca.serving.text_operations import register_text_operations
 from official_coca.serving.versions import SAVED_MODEL_FILE, newest_version
 
 
@@ -48,9 +49,8 @@ def load(handle):
 def _load_saved_model(directory):
     import tensorflow as tf
 
-    # A tokenizer's operations must be known before the graph that uses them is read.
-    importlib.import_module("tensorflow_text")
     try:
+        register_text_operations(read_meta_graph(directory))
         return tf.saved_model.load(str(directory))
     except (OSError, ValueError, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_coca.serving.signature import read_meta_graph, read_signatures
+from official_coca.serving.text_operations import register_text_operations
 
 WARMUP_FILE = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
 _LOGGER = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class ServedVersion:
         check_files(directory, meta_graph)
         self.number = number
         self.signatures = read_signatures(meta_graph)
+        register_text_operations(meta_graph)
         self._loaded = tf.saved_model.load(str(directory))
         self._functions = {name: self._loaded.signatures[name] for name in self.signatures}
         _warm_up(self, directory)

@@ -1,5 +1,8 @@
 """What an export writes, refuses and lets one choose."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -117,3 +120,15 @@ def test_program_writes_the_next_version(model, tmp_path, capsys):
     assert set(served.signatures) == {"serving_default", "encode_text"}
     assert run_program(program.main, [*flags, "--signatures=encode_txt"]) == 2
     assert "encode_txt" in capsys.readouterr().err
+
+
+def test_a_fresh_process_serves_a_model_with_a_sentence_piece_tokenizer(directory):
+    code = (
+        "from official_coca.serving.served_version import ServedVersion\n"
+        "import numpy as np, sys\n"
+        "version = ServedVersion(1, sys.argv[1])\n"
+        "print(version.run('encode_text', {'text': np.array([b'a cat'])})['valid'].tolist())"
+    )
+    command = [sys.executable, "-c", code, str(directory / "1")]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    assert ran.stdout.splitlines()[-1:] == ["[True]"], ran.stderr[-2000:]
