@@ -8,6 +8,7 @@ from keras import ops
 
 from official_coca.layers.activations import get_activation
 from official_coca.layers.attention import CrossAttention, SelfAttention
+from official_coca.layers.shared_graph import call_in_shared_graph
 
 
 @keras.saving.register_keras_serializable(package="official_coca")
@@ -103,11 +104,15 @@ class TransformerBlock(keras.layers.Layer):
         return ops.reshape(self.mlp_output(self.mlp_hidden(rows)), ops.shape(x))
 
     def call(self, inputs, context=None, attention_mask=None):
+        if self.recompute_activations:
+            return self._recomputed(inputs, context, attention_mask)
+        return call_in_shared_graph(self, "_forward", attention_mask, inputs, context)
+
+    def _recomputed(self, inputs, context, attention_mask):
         def forward(*inputs_and_context):
             return self._forward(attention_mask, *inputs_and_context)
 
-        if self.recompute_activations:
-            forward = keras.remat(forward)
+        forward = keras.remat(forward)
         # Gradients flow to arguments only, which may not be None: so the mask is none of them.
         return forward(inputs) if context is None else forward(inputs, context)
 

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from official_coca.errors import InvalidInputError
+from official_coca.layers.shared_graph import separate_graphs
 from official_coca.losses import cross_replica
 from official_coca.models import raw_data
 from official_coca.models.measurements import Trackers
@@ -170,6 +171,10 @@ class ImageTextModel(keras.Model):
             loss, measurements, scalars, x = self._forward(data, training=False)
             return self._update_trackers(loss, measurements, scalars, x)
 
+    def predict_step(self, data):
+        with separate_graphs(self.jit_compile):
+            return super().predict_step(data)
+
     def _forward(self, data, training):
         x, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
         if targets is None:
@@ -179,9 +184,10 @@ class ImageTextModel(keras.Model):
             )
         if weights is None:
             weights = ops.cast(targets != self.pad_token_id, "float32")
-        losses, measurements = self.compute_losses(
-            x, targets, weights, training=training, real_tokens_only=not self.jit_compile
-        )
+        with separate_graphs(self.jit_compile):
+            losses, measurements = self.compute_losses(
+                x, targets, weights, training=training, real_tokens_only=not self.jit_compile
+            )
         loss_weights = self.loss_weights()
         loss = sum(loss_weights[name] * value for name, value in losses.items())
         # Read here, before the optimizer moves what they are made of.
