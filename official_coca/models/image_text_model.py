@@ -171,9 +171,9 @@ class ImageTextModel(keras.Model):
             loss, measurements, scalars, x = self._forward(data, training=False)
             return self._update_trackers(loss, measurements, scalars, x)
 
-    def predict_step(self, data):
+    def predict_step(self, *arguments):  # with JAX the state comes before the data
         with separate_graphs(self.jit_compile):
-            return super().predict_step(data)
+            return super().predict_step(*arguments)
 
     def _forward(self, data, training):
         x, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
