@@ -1,4 +1,4 @@
-"""The first picture of an animated GIF, without reading the others.
+"""The picture of a GIF that has one; an animation is told by the start of its second picture.
 
 TensorFlow's decoder unpacks every frame of the file to return the first. A file of some kilobytes
 can hold thousands of frames, each of any size.
@@ -14,13 +14,13 @@ _SCREEN_END = 13
 _BLOCK = 256  # bytes of a full sub-block with its length
 _BLOCKS_AT_ONCE = 64
 _MOST_STEPS = 10_000
-_AT_BLOCK, _IN_EXTENSION, _IN_IMAGE, _ENDED, _BROKEN = range(5)
+_AT_BLOCK, _IN_EXTENSION, _IN_IMAGE, _BROKEN, _AT_SECOND_IMAGE = range(5)
 
 
-def first_gif_frame(encoded, max_pixels):
-    """Returns the file cut after its first frame; anything but a GIF as it is.
+def only_gif_frame(encoded, max_pixels):
+    """Returns the file cut after its frame; anything but a GIF as it is.
 
-    A GIF whose first frame declares more than `max_pixels`, or that has no frame, becomes "".
+    A GIF of several frames or of none, or whose frame declares more than `max_pixels`, becomes "".
 
     Args:
         encoded: scalar string.
@@ -35,25 +35,31 @@ def _cut(encoded, max_pixels):
     screen = byte_window(encoded, 0, _SCREEN_END)
     position = _SCREEN_END + _palette_size(screen[10])
 
-    def is_open(step, position, mode, _):
-        return (mode < _ENDED) & (position < length) & (step < _MOST_STEPS)
+    def is_open(step, position, mode, *_):
+        return (mode < _BROKEN) & (position < length) & (step < _MOST_STEPS)
 
-    def walk(step, position, mode, pixels):
+    def walk(step, position, mode, pixels, frame_end):
         window = byte_window(encoded, position, _BLOCK * _BLOCKS_AT_ONCE)
         block = _block(window)
         data = _sub_blocks(window, mode)
         at_block = mode == _AT_BLOCK
         advance, new_mode = (tf.where(at_block, *pair) for pair in zip(block, data))
         is_image = at_block & (new_mode == _IN_IMAGE)
+        new_mode = tf.where(is_image & (frame_end > 0), _AT_SECOND_IMAGE, new_mode)
         size = little_endian(window, 5, 2) * little_endian(window, 7, 2)
-        return step + 1, position + advance, new_mode, tf.where(is_image, size, pixels)
+        position += advance
+        is_end = (mode == _IN_IMAGE) & (new_mode == _AT_BLOCK)
+        frame_end = tf.where(is_end, position, frame_end)
+        return step + 1, position, new_mode, tf.where(is_image, size, pixels), frame_end
 
-    start = (0, position, tf.constant(_AT_BLOCK), tf.constant(0, tf.int64))
-    _, position, mode, pixels = tf.while_loop(is_open, walk, start)
-    # A first frame that is cut off is left to the decoder to judge.
-    has_frame = (mode == _ENDED) | ((mode == _IN_IMAGE) & (position >= length))
-    frame = tf.strings.substr(encoded, 0, tf.cast(tf.minimum(position, length), tf.int32)) + ";"
-    return tf.where(has_frame & (pixels <= max_pixels), frame, "")
+    nothing = tf.constant(0, tf.int64)
+    start = (0, position, tf.constant(_AT_BLOCK), nothing, nothing)
+    _, position, mode, pixels, frame_end = tf.while_loop(is_open, walk, start)
+    # A frame that is cut off is left to the decoder to judge.
+    frame_end = tf.where((mode == _IN_IMAGE) & (position >= length), length, frame_end)
+    is_served = (frame_end > 0) & (mode != _AT_SECOND_IMAGE) & (pixels <= max_pixels)
+    frame = tf.strings.substr(encoded, 0, tf.cast(tf.minimum(frame_end, length), tf.int32)) + ";"
+    return tf.where(is_served, frame, "")
 
 
 def _palette_size(flags):
@@ -74,6 +80,5 @@ def _sub_blocks(window, mode):
     is_full = tf.cast(lengths == _BLOCK - 1, tf.int64)
     num_full = tf.reduce_sum(tf.math.cumprod(is_full))
     ends = lengths[0] == 0
-    after = tf.where(mode == _IN_IMAGE, _ENDED, _AT_BLOCK)
     advance = tf.where(num_full > 0, num_full * _BLOCK, lengths[0] + 1)
-    return advance, tf.where(ends, after, mode)
+    return advance, tf.where(ends, _AT_BLOCK, mode)

@@ -17,15 +17,17 @@ _JPEG_WINDOW = 16
 # need; a hostile file can have hundreds of thousands.
 _MOST_JPEG_SEGMENTS = 500
 _START_OF_FRAME = [0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF]
+_CMYK_CHANNELS = 4
 _WITHOUT_LENGTH = [0x01, *range(0xD0, 0xD8)]
 _NO_SIZE_TO_COME = [0xD8, 0xD9, 0xDA]  # a second start, the end, the pixels
 
 
 def declared_pixels(encoded):
-    """Returns the pixels that each file declares, (B,) int64; 0 for what is not decoded.
+    """Returns the pixels that each file declares, (B,) int64; 0 for what is not served.
 
-    Not decoded are other formats than JPEG, PNG, GIF, BMP and WebP, animated WebP, and JPEG
-    without a frame header. Works in a graph, for any B.
+    Not served are other formats than JPEG, PNG, GIF, BMP and WebP, animated WebP, JPEG without a
+    frame header or of four colours (CMYK), PNG of 16 bits, and pictures of one pixel. Works in a
+    graph, for any B.
 
     Args:
         encoded: (B,) strings.
@@ -45,7 +47,7 @@ def declared_pixels(encoded):
     for is_format, size in sizes:
         width, height = size(header)
         pixels = tf.where(is_format, width * height, pixels)
-    return pixels
+    return tf.where(pixels == 1, tf.zeros_like(pixels), pixels)
 
 
 def byte_window(encoded, start, size):
@@ -67,13 +69,15 @@ def little_endian(window, position, num_bytes):
     return tf.reduce_sum(window[..., position : position + num_bytes] * weights, axis=-1)
 
 
-def _big_endian(window, position, num_bytes):
+def big_endian(window, position, num_bytes):
+    """Returns the unsigned number at `position` of a window (..., N), highest byte first."""
     weights = tf.constant([256**index for index in reversed(range(num_bytes))], tf.int64)
     return tf.reduce_sum(window[..., position : position + num_bytes] * weights, axis=-1)
 
 
 def _png_size(header):
-    return _big_endian(header, 16, 4), _big_endian(header, 20, 4)
+    is_served = tf.cast(header[..., 24] != 16, tf.int64)  # bits of a channel
+    return big_endian(header, 16, 4) * is_served, big_endian(header, 20, 4)
 
 
 def _gif_size(header):
@@ -115,10 +119,12 @@ def _jpeg_pixels(encoded, is_jpeg):
         # What stands between segments is skipped, be it padding or rubbish.
         offset = tf.argmax(is_marker, axis=1, output_type=tf.int32)
         offset = tf.where(tf.reduce_any(is_marker, axis=1), offset, _JPEG_WINDOW - 1)
-        marker, length = window[:, 1], tf.cast(_big_endian(window, 2, 2), tf.int32)
+        marker, length = window[:, 1], tf.cast(big_endian(window, 2, 2), tf.int32)
         at_marker = offset == 0
         found = walking & at_marker & _is_among(marker, _START_OF_FRAME)
-        pixels = tf.where(found, _big_endian(window, 5, 2) * _big_endian(window, 7, 2), pixels)
+        is_served = tf.cast(window[:, 9] != _CMYK_CHANNELS, tf.int64)
+        size = big_endian(window, 5, 2) * big_endian(window, 7, 2)
+        pixels = tf.where(found, size * is_served, pixels)
         alone = _is_among(marker, _WITHOUT_LENGTH)
         hopeless = at_marker & (_is_among(marker, _NO_SIZE_TO_COME) | (~alone & (length < 2)))
         advance = tf.where(at_marker, tf.where(alone, 2, 2 + length), offset)

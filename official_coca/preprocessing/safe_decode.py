@@ -6,7 +6,8 @@ Shapes: B files, H x W pixels of the model.
 import tensorflow as tf
 
 from official_coca.errors import InvalidInputError
-from official_coca.preprocessing.gif_frames import first_gif_frame
+from official_coca.preprocessing.animated_png import is_animated_png
+from official_coca.preprocessing.gif_frames import only_gif_frame
 from official_coca.preprocessing.image import decode_image
 from official_coca.preprocessing.image_headers import declared_pixels
 
@@ -20,6 +21,9 @@ _PARALLEL_DECODES = 8
 
 class SafeImageDecoder:
     """Encoded pictures to normalised pixels, in a graph, with a mark for those that failed.
+
+    Animations, CMYK, 16 bits a channel and a single pixel fail too: what a model would see of
+    them, a first frame or colours by another profile, is not what their sender looks at.
 
     Args:
         image_converter: an `ImageConverter`; good pictures get exactly the pixels it gives them.
@@ -44,6 +48,7 @@ class SafeImageDecoder:
         """
         batch_size = tf.shape(encoded)[0]
         pixels = declared_pixels(encoded)
+        pixels = tf.where(is_animated_png(encoded), tf.zeros_like(pixels), pixels)
         small = (pixels > 0) & (pixels <= min(_LARGE, self.max_pixels))
         large = (pixels > _LARGE) & (pixels <= self.max_pixels)
         # What cannot be decoded drops out of the data sets; the others know their rows. A last
@@ -72,4 +77,4 @@ class SafeImageDecoder:
     # A function of its own, so that both data sets share one graph.
     @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def _decode(self, encoded):
-        return self.image_converter(decode_image(first_gif_frame(encoded, self.max_pixels)))
+        return self.image_converter(decode_image(only_gif_frame(encoded, self.max_pixels)))

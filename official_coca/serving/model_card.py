@@ -27,10 +27,11 @@ preprocessed pictures in one pass, for fine-tuning; `preprocess_images(image_byt
 ## Bad rows
 
 A row is bad, has `valid` false and zero or empty outputs when its image is empty, cut off, no
-{formats}, an animated WebP or declares more than {max_image_pixels:,} pixels; when its text
-is empty or not UTF-8; when its token ids lie outside the vocabulary; or when its pixels are not
-finite. Of an animated GIF the first frame counts. CMYK, grey, 16-bit and transparent pictures are
-good; alpha is dropped, and EXIF orientation is not applied. Texts too long are cut.
+{formats}, animated, CMYK, of 16 bits a channel or of one pixel, or declares more than
+{max_image_pixels:,} pixels; when its text is empty or not UTF-8; when its token ids lie outside the
+vocabulary; or when its pixels are not finite. Convert such pictures to 8-bit RGB before you send
+them. Grey and transparent pictures are good; alpha is dropped, and EXIF orientation is not applied.
+Texts too long are cut.
 
 {rows}
 

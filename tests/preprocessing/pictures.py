@@ -21,37 +21,56 @@ def random_picture(size=(WIDTH, HEIGHT), seed=0, channels=3):
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, np.uint8))
 
 
-def animation(kind, frames=3, size=(WIDTH, HEIGHT)):
+def animation(kind, frames=3, size=(WIDTH, HEIGHT), **options):
     pictures = [random_picture(size, seed) for seed in range(frames)]
-    return encode(pictures[0], kind, save_all=True, append_images=pictures[1:])
+    return encode(pictures[0], kind, save_all=True, append_images=pictures[1:], **options)
 
 
 def good_pictures():
-    """Name → file; all but "one pixel" declare WIDTH x HEIGHT."""
+    """Name → file; all declare WIDTH x HEIGHT."""
     colour, transparent = random_picture(), random_picture(channels=4)
-    sixteen_bit = Image.fromarray(
-        np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH), np.uint16)
-    )
     jpeg = encode(colour, "JPEG")
     return {
         "jpeg": jpeg,
         "jpeg progressive": encode(colour, "JPEG", progressive=True),
         "jpeg grey": encode(colour.convert("L"), "JPEG"),
-        "jpeg cmyk": encode(colour.convert("CMYK"), "JPEG"),
         "jpeg with another in its exif": encode(colour, "JPEG", exif=b"Exif\0\0" + jpeg),
         "jpeg with fill bytes": jpeg[:2] + b"\xff" * 40 + jpeg[2:],
         "png": encode(colour, "PNG"),
         "png alpha": encode(transparent, "PNG"),
         "png palette": encode(colour.convert("P"), "PNG"),
-        "png 16 bit": encode(sixteen_bit, "PNG"),
         "gif": encode(colour.convert("P"), "GIF"),
-        "gif animated": animation("GIF"),
+        "gif 87a": encode(colour.convert("P"), "GIF").replace(b"GIF89a", b"GIF87a"),
+        "gif with comment": encode(colour.convert("P"), "GIF", comment=b"no, " * 200),
+        "png animated of one frame": animation("PNG", frames=1),
         "bmp": encode(colour, "BMP"),
         "bmp palette": encode(colour.quantize(7), "BMP"),
         "webp": encode(colour, "WEBP"),
         "webp lossless": encode(colour, "WEBP", lossless=True),
         "webp alpha": encode(transparent, "WEBP"),
-        "one pixel": encode(random_picture((1, 1)), "PNG"),
+    }
+
+
+def unusual_pictures():
+    """Name → whole file that can be read, and that serving refuses all the same."""
+    colour = random_picture()
+    sixteen_bit = np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH), np.uint16)
+    wide_rgb = b"".join(b"\0" + row.repeat(3).astype(">u2").tobytes() for row in sixteen_bit)
+    long_gif = animation("GIF", 2, (400, 300))
+    return {
+        "jpeg cmyk": encode(colour.convert("CMYK"), "JPEG"),
+        "jpeg cmyk progressive": encode(colour.convert("CMYK"), "JPEG", progressive=True),
+        "png 16 bit grey": encode(Image.fromarray(sixteen_bit), "PNG"),
+        "png 16 bit colour": png(WIDTH, HEIGHT, zlib.compress(wide_rgb), bits=16),
+        "png animated": animation("PNG"),
+        "png animated with a profile before": animation("PNG", icc_profile=b"profile" * 99),
+        "gif animated": animation("GIF"),
+        "gif animated of large frames": long_gif,
+        "gif animated, cut in its last frame": long_gif[:-99],
+        **{
+            f"{kind.lower()} of one pixel": encode(random_picture((1, 1)), kind)
+            for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP")
+        },
     }
 
 
@@ -82,16 +101,22 @@ def bombs(width=20_000, height=20_000):
 def png_of_zeros(width, height, rows=None):
     """A PNG of black pixels, a thousandth of their size; `rows` of them, or all."""
 
+    deflate = zlib.compressobj(9)
+    row = bytes(1 + 3 * width)
+    pixels = b"".join(deflate.compress(row) for _ in range(rows or height)) + deflate.flush()
+    return png(width, height, pixels)
+
+
+def png(width, height, deflated, bits=8):
+    """A PNG of three colours around its deflated pixels."""
+
     def chunk(kind, content):
         body = kind + content
         return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
-    deflate = zlib.compressobj(9)
-    row = bytes(1 + 3 * width)
-    pixels = b"".join(deflate.compress(row) for _ in range(rows or height)) + deflate.flush()
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", deflated) + chunk(b"IEND", b"")
     )
 
 

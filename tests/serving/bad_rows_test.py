@@ -10,7 +10,9 @@ from tests.preprocessing import pictures
 from tests.tiny_models import random_captions, random_images
 
 GOOD = list(pictures.good_pictures().values())
-BAD = list({**pictures.bad_pictures(), **pictures.bombs()}.values())
+BAD = list(
+    {**pictures.bad_pictures(), **pictures.unusual_pictures(), **pictures.bombs()}.values()
+)
 BAD_TEXTS = ["", "  ", b"\xff\xfe", b"a \xe2\x82"]
 
 
