@@ -92,8 +92,11 @@ def test_version(capsys):
 
 # A command that prints for ever, in place of one that loads TensorFlow.
 ENDLESS = """
-import sys, time, types
+import signal, sys, time, types
 from official_coca import cli
+
+# A shell starts what it runs in the background with interrupts ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from official_coca.commands.results import Results
 
 def endless(arguments):
