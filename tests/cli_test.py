@@ -94,10 +94,10 @@ def test_version(capsys):
 ENDLESS = """
 import signal, sys, time, types
 from official_coca import cli
+from official_coca.commands.results import Results
 
 # A shell starts what it runs in the background with interrupts ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from official_coca.commands.results import Results
 
 def endless(arguments):
     with Results(10, as_json=False) as results:

@@ -10,9 +10,13 @@ Shapes: B files.
 
 import tensorflow as tf
 
-from official_coca.preprocessing.image_headers import big_endian, byte_window, starts_with
+from official_coca.preprocessing.image_headers import (
+    PNG_SIGNATURE,
+    big_endian,
+    byte_window,
+    starts_with,
+)
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _FRAME = 12  # bytes of a chunk besides its content: length, type, check sum
 _WINDOW = 12  # length, type, number of frames
 # Files have some ten chunks before their pixels, texts and profiles included.
@@ -22,7 +26,7 @@ _MOST_CHUNKS = 500
 def is_animated_png(encoded):
     """Returns whether each file (B,) declares an animation of more than one frame, (B,) bool."""
     lengths = tf.cast(tf.strings.length(encoded), tf.int64)
-    is_png = starts_with(byte_window(encoded, 0, len(_SIGNATURE)), _SIGNATURE)
+    is_png = starts_with(byte_window(encoded, 0, len(PNG_SIGNATURE)), PNG_SIGNATURE)
 
     def is_open(step, _, walking, __):
         return tf.reduce_any(walking) & (step < _MOST_CHUNKS)
@@ -35,5 +39,6 @@ def is_animated_png(encoded):
         walking &= ~is_control & ~starts_with(window, b"IDAT", 4) & (position < lengths)
         return step + 1, position, walking, animated
 
-    start = (0, tf.fill(tf.shape(lengths), tf.constant(8, tf.int64)), is_png, tf.zeros_like(is_png))
+    first_chunk = tf.fill(tf.shape(lengths), tf.constant(len(PNG_SIGNATURE), tf.int64))
+    start = (0, first_chunk, is_png, tf.zeros_like(is_png))
     return tf.while_loop(is_open, walk, start)[-1]

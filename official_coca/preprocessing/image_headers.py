@@ -1,4 +1,4 @@
-"""How large the picture in a file says it is, read from its first bytes without decoding it.
+"""What size and kind a picture file says it is, read from its first bytes without decoding it.
 
 A file of some kilobytes can declare billions of pixels, for which a decoder takes memory before it
 finds that they are not there; so sizes are looked at first.
@@ -10,6 +10,8 @@ Shapes: B files, N bytes of a window.
 """
 
 import tensorflow as tf
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _HEADER_SIZE = 32
 _JPEG_WINDOW = 16
@@ -36,7 +38,7 @@ def declared_pixels(encoded):
     is_jpeg = starts_with(header, b"\xff\xd8\xff")
     is_webp = starts_with(header, b"RIFF") & starts_with(header, b"WEBP", 8)
     sizes = [
-        (starts_with(header, b"\x89PNG\r\n\x1a\n") & starts_with(header, b"IHDR", 12), _png_size),
+        (starts_with(header, PNG_SIGNATURE) & starts_with(header, b"IHDR", 12), _png_size),
         (starts_with(header, b"GIF8"), _gif_size),
         (starts_with(header, b"BM"), _bitmap_size),
         (is_webp & starts_with(header, b"VP8 ", 12), _lossy_webp_size),

@@ -22,8 +22,8 @@ _PARALLEL_DECODES = 8
 class SafeImageDecoder:
     """Encoded pictures to normalised pixels, in a graph, with a mark for those that failed.
 
-    Animations, CMYK, 16 bits a channel and a single pixel fail too: what a model would see of
-    them, a first frame or colours by another profile, is not what their sender looks at.
+    Animations, CMYK, 16 bits a channel and a single pixel fail too: the model would see a first
+    frame, converted colours, fewer levels or one colour, and answer as if that were the picture.
 
     Args:
         image_converter: an `ImageConverter`; good pictures get exactly the pixels it gives them.

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 WIDTH, HEIGHT = 37, 23
+PNG_HEADER = 33  # bytes of the signature and the first chunk
 
 
 def encode(image, kind, **options):
@@ -29,20 +30,21 @@ def animation(kind, frames=3, size=(WIDTH, HEIGHT), **options):
 def good_pictures():
     """Name → file; all declare WIDTH x HEIGHT."""
     colour, transparent = random_picture(), random_picture(channels=4)
-    jpeg = encode(colour, "JPEG")
+    jpeg, png_file = encode(colour, "JPEG"), encode(colour, "PNG")
+    one_frame = png_chunk(b"acTL", struct.pack(">II", 1, 0))
     return {
         "jpeg": jpeg,
         "jpeg progressive": encode(colour, "JPEG", progressive=True),
         "jpeg grey": encode(colour.convert("L"), "JPEG"),
         "jpeg with another in its exif": encode(colour, "JPEG", exif=b"Exif\0\0" + jpeg),
         "jpeg with fill bytes": jpeg[:2] + b"\xff" * 40 + jpeg[2:],
-        "png": encode(colour, "PNG"),
+        "png": png_file,
         "png alpha": encode(transparent, "PNG"),
         "png palette": encode(colour.convert("P"), "PNG"),
         "gif": encode(colour.convert("P"), "GIF"),
-        "gif 87a": encode(colour.convert("P"), "GIF").replace(b"GIF89a", b"GIF87a"),
         "gif with comment": encode(colour.convert("P"), "GIF", comment=b"no, " * 200),
-        "png animated of one frame": animation("PNG", frames=1),
+        "png animation of one frame": png_file[:PNG_HEADER] + one_frame + png_file[PNG_HEADER:],
+        "png that names the chunk": encode(colour, "PNG", exif=b"Exif\0\0acTL\0\0\0\2"),
         "bmp": encode(colour, "BMP"),
         "bmp palette": encode(colour.quantize(7), "BMP"),
         "webp": encode(colour, "WEBP"),
@@ -52,11 +54,10 @@ def good_pictures():
 
 
 def unusual_pictures():
-    """Name → whole file that can be read, and that serving refuses all the same."""
+    """Name → file that can be read, and that serving refuses all the same."""
     colour = random_picture()
     sixteen_bit = np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH), np.uint16)
     wide_rgb = b"".join(b"\0" + row.repeat(3).astype(">u2").tobytes() for row in sixteen_bit)
-    long_gif = animation("GIF", 2, (400, 300))
     return {
         "jpeg cmyk": encode(colour.convert("CMYK"), "JPEG"),
         "jpeg cmyk progressive": encode(colour.convert("CMYK"), "JPEG", progressive=True),
@@ -65,8 +66,7 @@ def unusual_pictures():
         "png animated": animation("PNG"),
         "png animated with a profile before": animation("PNG", icc_profile=b"profile" * 99),
         "gif animated": animation("GIF"),
-        "gif animated of large frames": long_gif,
-        "gif animated, cut in its last frame": long_gif[:-99],
+        "gif animated of large frames": animation("GIF", 2, (400, 300)),
         **{
             f"{kind.lower()} of one pixel": encode(random_picture((1, 1)), kind)
             for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP")
@@ -109,15 +109,14 @@ def png_of_zeros(width, height, rows=None):
 
 def png(width, height, deflated, bits=8):
     """A PNG of three colours around its deflated pixels."""
-
-    def chunk(kind, content):
-        body = kind + content
-        return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
-
     header = struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", deflated) + chunk(b"IEND", b"")
-    )
+    chunks = ((b"IHDR", header), (b"IDAT", deflated), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+
+
+def png_chunk(kind, content):
+    body = kind + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
 
 def bad_pictures():
@@ -138,6 +137,7 @@ def bad_pictures():
         "png start": b"\x89PNG\r\n\x1a\n",
         "gif start": b"GIF89a",
         "webp animated": animation("WEBP"),
+        "gif animated, cut in its last frame": animation("GIF", 2, (400, 300))[:-99],
         "webp start": b"RIFF\0\0\0\0WEBPVP8X",
         "svg": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
         **cut,
