@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from official_coca.errors import InvalidInputError
+from official_coca.layers.rows import apply_to_rows
 
 
 def attention_weights(query, key, attention_mask=None):
@@ -25,7 +26,8 @@ def attention_weights(query, key, attention_mask=None):
     scores = ops.matmul(query * ops.cast(scale, query.dtype), ops.swapaxes(key, -1, -2))
     scores = ops.cast(scores, "float32")
     if attention_mask is not None:
-        scores = ops.where(attention_mask, scores, -1e9)
+        # A sum rather than `where`: TensorFlow makes it a part of the product.
+        scores = scores + ops.where(attention_mask, 0.0, -1e9)
     return ops.softmax(scores, axis=-1)
 
 
@@ -105,10 +107,19 @@ class SelfAttention(_MultiHeadAttention):
         self.output_projection.build(input_shape)
 
     def call(self, inputs, attention_mask=None):
-        query, key, value = ops.unstack(self._split_heads(self.query_key_value(inputs), 3), 3)
-        return self.output_projection(
-            self._merge_heads(attend(query, key, value, attention_mask))
-        )
+        query_key_value = self._split_heads(apply_to_rows(self.query_key_value, inputs), 3)
+        query, key, value = ops.unstack(query_key_value, 3)
+        heads = attend(query, key, value, attention_mask)
+        return apply_to_rows(self.output_projection, self._merge_heads(heads))
+
+    def last_token(self, inputs, attention_mask=None):
+        """(B, L, D) → (B, 1, D): what `call` returns for the last token."""
+        query_key_value = self._split_heads(apply_to_rows(self.query_key_value, inputs), 3)
+        query, key, value = ops.unstack(query_key_value, 3)
+        if attention_mask is not None:
+            attention_mask = attention_mask[..., -1:, :]
+        heads = attend(query[:, :, -1:], key, value, attention_mask)
+        return apply_to_rows(self.output_projection, self._merge_heads(heads))
 
     def empty_cache(self, batch_size, capacity):
         """Zeros, a pair of (B, H, T, d): the keys and the values of T tokens to come."""
@@ -129,17 +140,28 @@ class SelfAttention(_MultiHeadAttention):
         """
         query, *new_entries = (
             ops.reshape(part, (-1, self.num_heads, 1, self.head_dim))
-            for part in ops.split(self.query_key_value(inputs), 3, axis=-1)
+            for part in ops.split(apply_to_rows(self.query_key_value, inputs), 3, axis=-1)
         )
-        positions = ops.arange(cache[0].shape[2])
-        here = (positions == index)[:, None]
-        # `where` rather than `slice_update`: as fast, and no compilation for each batch size.
-        cache = tuple(ops.where(here, new, old) for new, old in zip(new_entries, cache))
-        seen = positions <= index
+        cache = tuple(_write(old, new, index) for old, new in zip(cache, new_entries))
+        seen = ops.arange(cache[0].shape[2]) <= index
         if visible is not None:
             seen = ops.logical_and(seen, visible[:, None, None, :])
         heads = attend(query, *cache, seen)
-        return self.output_projection(ops.reshape(heads, (-1, 1, self.width))), cache
+        heads = ops.reshape(heads, (-1, 1, self.width))
+        return apply_to_rows(self.output_projection, heads), cache
+
+
+def _write(cache, entry, index):
+    """The cache (B, H, T, d) with an entry (B, H, 1, d) at position `index`.
+
+    Rows are scattered: TensorFlow compiles `slice_update` for each batch size, and `where` was
+    seen to take three times as long.
+    """
+    _, num_heads, capacity, width = cache.shape
+    rows = ops.reshape(cache, (-1, width))
+    places = ops.arange(ops.shape(cache)[0] * num_heads) * capacity + ops.cast(index, "int32")
+    rows = ops.scatter_update(rows, places[:, None], ops.reshape(entry, (-1, width)))
+    return ops.reshape(rows, (-1, num_heads, capacity, width))
 
 
 @keras.saving.register_keras_serializable(package="official_coca")
@@ -169,7 +191,8 @@ class CrossAttention(_MultiHeadAttention):
 
     def project_context(self, context):
         """(B, S, C) → keys and values, each (B, H, S, d), computed once for many queries."""
-        return tuple(ops.unstack(self._split_heads(self.key_value(context), 2), 2))
+        key_value = self._split_heads(apply_to_rows(self.key_value, context), 2)
+        return tuple(ops.unstack(key_value, 2))
 
     def call(self, inputs, context):
         return self.attend_to(inputs, self.project_context(context))
@@ -186,7 +209,7 @@ class CrossAttention(_MultiHeadAttention):
         """
         query = self._fold_beams(inputs, ops.shape(projected_context[0])[0])
         heads = attend(query, *projected_context)
-        outputs = self.output_projection(self._merge_heads(heads))
+        outputs = apply_to_rows(self.output_projection, self._merge_heads(heads))
         return ops.reshape(outputs, (-1, *self._static_tail(inputs)))
 
     def attention_weights(self, inputs, context):
@@ -199,7 +222,7 @@ class CrossAttention(_MultiHeadAttention):
         if inputs.shape[0] == 1:
             num_contexts = 1
         query = ops.reshape(
-            self.query(inputs), (num_contexts, -1, self.num_heads, self.head_dim)
+            apply_to_rows(self.query, inputs), (num_contexts, -1, self.num_heads, self.head_dim)
         )
         return ops.transpose(query, (0, 2, 1, 3))
 

@@ -6,6 +6,7 @@ Shapes: B batch, N image features, C their width, Q queries, D width of the outp
 import keras
 
 from official_coca.layers.attention import CrossAttention
+from official_coca.layers.layer_normalization import LayerNormalization
 
 
 @keras.saving.register_keras_serializable(package="official_coca")
@@ -65,7 +66,7 @@ class AttentionalPooler(keras.layers.Layer):
             self.output_norm = self._norm("output_norm", query_shape)
 
     def _norm(self, name, shape):
-        norm = keras.layers.LayerNormalization(
+        norm = LayerNormalization(
             epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
         )
         norm.build(shape)

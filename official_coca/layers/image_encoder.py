@@ -5,6 +5,7 @@ Shapes: B batch, H x W pixels, N patches (one more with a class token), D width.
 
 import keras
 
+from official_coca.layers.layer_normalization import LayerNormalization
 from official_coca.layers.patch_embed import PatchEmbed
 from official_coca.layers.transformer_block import TransformerBlock
 
@@ -98,7 +99,7 @@ class ImageEncoder(keras.layers.Layer):
         self.final_norm = self._norm("final_norm") if post_norm else None
 
     def _norm(self, name):
-        return keras.layers.LayerNormalization(
+        return LayerNormalization(
             epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
         )
 

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from official_coca.layers.attention_masks import causal_mask
+from official_coca.layers.layer_normalization import LayerNormalization
 from official_coca.layers.transformer_block import TransformerBlock
 
 
@@ -79,7 +80,7 @@ class MultimodalDecoder(keras.layers.Layer):
                 )
             else:
                 self.blocks.append(self._block(f"block_{index}", cross_attention=True))
-        self.final_norm = keras.layers.LayerNormalization(
+        self.final_norm = LayerNormalization(
             epsilon=layer_norm_epsilon, dtype=self.dtype_policy, name="final_norm"
         )
 

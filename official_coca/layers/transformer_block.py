@@ -8,6 +8,8 @@ from keras import ops
 
 from official_coca.layers.activations import get_activation
 from official_coca.layers.attention import CrossAttention, SelfAttention
+from official_coca.layers.layer_normalization import LayerNormalization
+from official_coca.layers.rows import apply_to_rows
 from official_coca.layers.shared_graph import call_in_shared_graph
 
 
@@ -92,16 +94,15 @@ class TransformerBlock(keras.layers.Layer):
         self.mlp_output.build((None, self.mlp_dim))
 
     def _norm(self, name, inputs_shape):
-        norm = keras.layers.LayerNormalization(
+        norm = LayerNormalization(
             epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
         )
         norm.build(inputs_shape)
         return norm
 
     def _mlp(self, x):
-        # Rows of a matrix: TensorFlow then adds the bias, and applies GELU, within the product.
-        rows = ops.reshape(self.mlp_norm(x), (-1, x.shape[-1]))
-        return ops.reshape(self.mlp_output(self.mlp_hidden(rows)), ops.shape(x))
+        hidden = apply_to_rows(self.mlp_hidden, self.mlp_norm(x))
+        return apply_to_rows(self.mlp_output, hidden)
 
     def call(self, inputs, context=None, attention_mask=None):
         if self.recompute_activations:
@@ -123,6 +124,15 @@ class TransformerBlock(keras.layers.Layer):
             x = x + self.cross_attend.attend_to(self.cross_norm(x), self.project_context(context))
         return x + self._mlp(x)
 
+    def last_token(self, inputs, attention_mask=None):
+        """(B, L, D) → (B, 1, D): what `call` returns for the last token, at less cost."""
+        return call_in_shared_graph(self, "_forward_last", attention_mask, inputs)
+
+    def _forward_last(self, attention_mask, x):
+        attended = self.self_attend.last_token(self.self_norm(x), attention_mask)
+        x = x[:, -1:] + attended
+        return x + self._mlp(x)
+
     def project_context(self, context):
         """Keys and values of a context; see `CrossAttention.project_context`."""
         if self.normalize_context:
@@ -142,7 +152,12 @@ class TransformerBlock(keras.layers.Layer):
         Returns:
             (B, 1, D) and the new self-attention cache.
         """
-        x = inputs
+        index = ops.convert_to_tensor(index, "int32")
+        return call_in_shared_graph(
+            self, "_decode", inputs, self_cache, cross_cache, index, visible
+        )
+
+    def _decode(self, x, self_cache, cross_cache, index, visible):
         if self.self_attention:
             attended, self_cache = self.self_attend.decode_step(
                 self.self_norm(x), self_cache, index, visible

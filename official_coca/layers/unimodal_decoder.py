@@ -11,6 +11,7 @@ from official_coca.layers.attention_masks import (
     check_class_token_mask,
     mark_visible,
 )
+from official_coca.layers.layer_normalization import LayerNormalization
 from official_coca.layers.text_embed import TextEmbed
 from official_coca.layers.transformer_block import TransformerBlock
 
@@ -99,7 +100,7 @@ class UnimodalDecoder(keras.layers.Layer):
             )
             for index in range(num_layers)
         ]
-        self.final_norm = keras.layers.LayerNormalization(
+        self.final_norm = LayerNormalization(
             epsilon=layer_norm_epsilon, dtype=self.dtype_policy, name="final_norm"
         )
 
@@ -115,18 +116,30 @@ class UnimodalDecoder(keras.layers.Layer):
         self.final_norm.build((None, self.hidden_dim))
 
     def call(self, token_ids):
+        x, attention_mask = self._with_class_token(token_ids)
+        for block in self.blocks:
+            x = block(x, attention_mask=attention_mask)
+        return self.final_norm(x[:, -1]), x[:, :-1]
+
+    def class_token_features(self, token_ids):
+        """(B, L) → (B, D): the first result of `call`, without the last block's other tokens."""
+        x, attention_mask = self._with_class_token(token_ids)
+        for block in self.blocks[:-1]:
+            x = block(x, attention_mask=attention_mask)
+        for block in self.blocks[-1:]:
+            x = block.last_token(x, attention_mask)
+        return self.final_norm(x[:, -1])
+
+    def _with_class_token(self, token_ids):
+        """Embeddings (B, L + 1, D) and their attention mask."""
         x = self.text_embed(token_ids)
         class_token = ops.cast(self.class_token, x.dtype)[None, None]
         if self.class_token_position:
             class_token = class_token + self.text_embed.position_after(token_ids)
         class_token = ops.broadcast_to(class_token, (ops.shape(x)[0], 1, self.hidden_dim))
-        x = ops.concatenate([x, class_token], axis=1)
-        attention_mask = causal_mask_with_class_token(
+        return ops.concatenate([x, class_token], axis=1), causal_mask_with_class_token(
             token_ids != self.pad_token_id, self.class_token_mask
         )
-        for block in self.blocks:
-            x = block(x, attention_mask=attention_mask)
-        return self.final_norm(x[:, -1]), x[:, :-1]
 
     def empty_cache(self, batch_size, capacity):
         """Keys and values, each (B, H, T, d), for each block."""

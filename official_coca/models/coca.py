@@ -365,9 +365,12 @@ class CoCa(CaptioningModel):
     def text_features(self, token_ids):
         """(B, L) → contrastive embedding (B, E) and unimodal features of the tokens (B, L, D)."""
         class_features, token_features = self.unimodal_decoder(token_ids)
+        return self._text_embedding(class_features), token_features
+
+    def _text_embedding(self, class_features):
         if self.text_projection is not None:
             class_features = self.text_projection(class_features)
-        return _unit_length(class_features), token_features
+        return _unit_length(class_features)
 
     @property
     def padding_changes_text_embedding(self):
@@ -508,7 +511,10 @@ class CoCa(CaptioningModel):
             InvalidInputError: an empty text, or more tokens than `max_length`.
         """
         token_ids = model_inputs.as_token_ids(self.preprocessor, texts, self.max_length)
-        return self._compiled("encode_text", lambda x: self.text_features(x)[0])(token_ids)
+        return self._compiled("encode_text", self._encode_token_ids)(token_ids)
+
+    def _encode_token_ids(self, token_ids):
+        return self._text_embedding(self.unimodal_decoder.class_token_features(token_ids))
 
     def pooled_attention(self, images):
         """Where the poolers look, for pictures.

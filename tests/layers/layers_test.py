@@ -2,6 +2,7 @@
 
 import functools
 
+import keras
 import numpy as np
 import pytest
 
@@ -15,8 +16,10 @@ from official_coca.layers.attention_masks import (
 )
 from official_coca.layers.attentional_pooler import AttentionalPooler
 from official_coca.layers.image_encoder import ImageEncoder
+from official_coca.layers.layer_normalization import LayerNormalization
 from official_coca.layers.multimodal_decoder import MultimodalDecoder
 from official_coca.layers.patch_embed import PatchEmbed
+from official_coca.layers.rows import apply_to_rows
 from official_coca.layers.text_embed import TextEmbed
 from official_coca.layers.transformer_block import TransformerBlock
 from official_coca.layers.unimodal_decoder import UnimodalDecoder
@@ -32,6 +35,7 @@ TOKEN_IDS = np.array([[2, 5, 6, 0], [2, 7, 8, 9]], "int32")
 @pytest.mark.parametrize(
     ("layer", "inputs", "shapes"),
     [
+        (functools.partial(LayerNormalization, 1e-5), (FEATURES,), (2, 6, 16)),
         (functools.partial(SelfAttention, 4), (FEATURES,), (2, 6, 16)),
         (functools.partial(SelfAttention, 4, use_bias=True), (FEATURES,), (2, 6, 16)),
         (functools.partial(CrossAttention, 2), (FEATURES, CONTEXT), (2, 6, 16)),
@@ -120,6 +124,63 @@ def test_block_without_context_skips_cross_attention():
     )
     np.testing.assert_allclose(with_cross(FEATURES), plain(FEATURES), atol=1e-6)
     assert np.abs(with_cross(FEATURES, CONTEXT) - plain(FEATURES)).max() > 1e-3
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 0.02)])
+def test_layer_normalization_equals_that_of_keras(dtype, tolerance):
+    ours = LayerNormalization(1e-5, dtype=dtype)
+    theirs = keras.layers.LayerNormalization(epsilon=1e-5, dtype=dtype)
+    weights = RNG.normal(size=(2, 16)).astype("float32")
+    for layer in (ours, theirs):
+        layer.build(FEATURES.shape)
+        layer.set_weights(list(weights))
+    assert [weight.path.split("/")[-1] for weight in ours.weights] == ["gamma", "beta"]
+    assert ours(FEATURES).dtype == theirs(FEATURES).dtype
+    np.testing.assert_allclose(
+        np.asarray(ours(FEATURES), "float32"),
+        np.asarray(theirs(FEATURES), "float32"),
+        atol=tolerance,
+        rtol=tolerance,
+    )
+
+
+def test_layer_normalization_does_not_lose_a_small_spread_beside_a_large_mean():
+    layer = LayerNormalization(1e-5)
+    layer.build(FEATURES.shape)
+    x = 4096 + FEATURES.astype("float64")
+    exact = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(layer(x.astype("float32")), exact, atol=3e-3)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (2, 3, 4), (2, 5, 3, 4), (0, 3, 4)])
+def test_dense_on_rows_equals_dense_on_tensors(shape):
+    dense = keras.layers.Dense(6, activation="gelu", bias_initializer="normal")
+    dense.build((None, 4))
+    x = RNG.normal(size=shape).astype("float32")
+    rows = apply_to_rows(dense, x)
+    assert rows.shape == (*shape[:-1], 6)
+    np.testing.assert_allclose(rows, dense(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("class_token_mask", ["paper", "open_clip"])
+@pytest.mark.parametrize("num_layers", [0, 1, 3])
+def test_class_token_features_equal_those_of_a_full_call(num_layers, class_token_mask):
+    decoder = UnimodalDecoder(20, num_layers, 16, 4, 32, 6, class_token_mask=class_token_mask)
+    class_features, _ = decoder(TOKEN_IDS)
+    np.testing.assert_allclose(
+        decoder.class_token_features(TOKEN_IDS), class_features, atol=1e-5
+    )
+
+
+def test_one_decoding_step_writes_its_place_of_the_cache_only():
+    layer = SelfAttention(4)
+    layer.build((None, None, 16))
+    cache = tuple(RNG.normal(size=(2, 4, 5, 4)).astype("float32") for _ in range(2))
+    _, written = layer.decode_step(FEATURES[:, :1], cache, 3)
+    _, *expected = np.split(FEATURES[:, 0] @ np.asarray(layer.query_key_value.kernel), 3, axis=-1)
+    for before, after, entry in zip(cache, written, expected):
+        np.testing.assert_allclose(after[:, :, 3], entry.reshape(2, 4, 4), atol=1e-5)
+        np.testing.assert_array_equal(np.delete(after, 3, axis=2), np.delete(before, 3, axis=2))
 
 
 def test_beams_share_the_context_of_their_example():

@@ -67,6 +67,25 @@ def test_a_graph_of_many_blocks_holds_the_operations_of_one():
     assert six < 1.5 * one
 
 
+def test_decoding_steps_of_equal_blocks_share_a_graph():
+    layers = blocks(3)
+    x, context = inputs()
+
+    def step(x, context, index):
+        for block in layers:
+            cache = block.self_attend.empty_cache(B, L)
+            x, _ = block.decode_step(x, cache, block.project_context(context), index)
+        return x
+
+    run = tf.function(step)
+    graph = run.get_concrete_function(x[:, :1], context, tf.constant(2)).graph.as_graph_def()
+    softmaxes = [node for f in graph.library.function for node in f.node_def if node.op == "Softmax"]
+    assert len(softmaxes) == 2  # self- and cross-attention, once for three blocks
+    np.testing.assert_allclose(
+        run(x[:, :1], context, tf.constant(2)), step(x[:, :1], context, 2), atol=1e-5
+    )
+
+
 def test_no_graph_is_shared_where_each_block_wants_its_own():
     layers = blocks(2)
 
