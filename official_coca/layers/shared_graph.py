@@ -68,7 +68,9 @@ class _SharedGraph:
 
     def _trace(self, values, arguments):
         layer = self._called.layer
-        with keras.StatelessScope(state_mapping=zip(layer.variables, values)):
+        mapping = zip(layer.variables, values)
+        # Variables that wait elsewhere to be made must not be made in this graph.
+        with keras.StatelessScope(state_mapping=mapping, initialize_variables=False):
             return getattr(layer, self._method_name)(*arguments)
 
 

@@ -99,6 +99,15 @@ def test_no_graph_is_shared_where_each_block_wants_its_own():
     assert functions(False).function and not functions(True).function
 
 
+def test_variables_that_wait_elsewhere_are_not_made_in_a_shared_graph():
+    with keras.StatelessScope(initialize_variables=False):
+        keras.Variable(initializer="zeros", shape=(2,))
+    (block,) = blocks(1)
+    run = tf.function(lambda x, context: block(x, context=context))
+    for length in (L, L - 1):  # TensorFlow refuses variables made when a function is traced again
+        run(*(tensor[:, :length] for tensor in inputs()))
+
+
 def test_new_weights_are_used():
     layers = blocks(2)
     run = tf.function(lambda x, context: layers[1](layers[0](x, context=context), context=context))
