@@ -13,9 +13,6 @@ from PIL import Image
 from official_coca.preprocessing.decode_image import decode_image
 from official_coca.preprocessing.pillow_resampling import resized_frame
 
-# Pillow computes whole rows and columns of the resized picture. Where the frame is a smaller part
-# of it, as of a thin strip, the graph computes less.
-_LARGEST_PART_COMPUTED = 4
 _JPEG_MODES = ("RGB", "L")  # of the others, CMYK, the decoders differ
 # Sizes of pictures whose place in the frame is kept, instead of being worked out again.
 _KEPT_SIZES = 65_536
@@ -75,7 +72,9 @@ class PillowReader:
             if picture.mode not in _JPEG_MODES:
                 raise ValueError(f"{picture.mode} is left to the graph")
             resized_size, offset, frame_size = self._place(picture.height, picture.width)
-            picture = picture.convert("RGB")
+            picture.load()
+            if picture.mode != "RGB":
+                picture = picture.convert("RGB")
         frame = resized_frame(
             picture, resized_size, offset, frame_size, self._converter.interpolation
         )
@@ -89,7 +88,4 @@ class PillowReader:
     def _place(self, height, width):
         """Returns the size of the resized picture, and where the frame lies in it."""
         place = self._converter.place(tf.constant([height, width]), self._shape[:2])
-        resized_size, offset, frame_size = (tuple(pair.numpy().tolist()) for pair in place)
-        if np.prod(resized_size) > _LARGEST_PART_COMPUTED * np.prod(frame_size):
-            raise ValueError("a thin strip is left to the graph")
-        return resized_size, offset, frame_size
+        return tuple(tuple(pair.numpy().tolist()) for pair in place)
