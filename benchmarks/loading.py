@@ -9,14 +9,13 @@ clock starts; the file is in the system's cache. Printed are the medians of time
 import argparse
 import json
 import pathlib
-import statistics
-import subprocess
 import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # runs from a checkout
 
+from benchmarks import new_processes  # noqa: E402
 from benchmarks.side_by_side import peak_memory  # noqa: E402
 from official_coca.errors import InvalidInputError  # noqa: E402
 from official_coca.program import ArgumentParser, run_program  # noqa: E402
@@ -32,27 +31,10 @@ def main(arguments):
         return
     if not (flags.model / _WEIGHTS).exists():
         raise InvalidInputError(f"--model={flags.model} holds no {_WEIGHTS}")
-    turns = {job: [] for job in _JOBS}
-    for number in range(flags.repeats):
-        for job, results in turns.items():
-            print(f"turn {number + 1} of {flags.repeats}: {job}", file=sys.stderr, flush=True)
-            results.append(_in_new_process(job, flags.model))
+    commands = {job: [__file__, f"--model={flags.model}", f"--job={job}"] for job in _JOBS}
+    turns = new_processes.in_turns(commands, flags.repeats)
     for name, unit in (("seconds", "s"), ("peak_gigabytes", "GB")):
-        read, load = ([turn[name] for turn in turns[job]] for job in _JOBS)
-        ratios = sorted(second / first for first, second in zip(read, load))
-        print(
-            f"{name}: read twice {statistics.median(read):.2f} {unit}, "
-            f"load {statistics.median(load):.2f} {unit}; ratio of a turn "
-            f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        )
-
-
-def _in_new_process(job, model):
-    command = [sys.executable, __file__, f"--model={model}", f"--job={job}"]
-    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    if ran.returncode:
-        raise InvalidInputError(f"{job!r} of {model} failed; run {' '.join(command)} to see why")
-    return json.loads(ran.stdout.splitlines()[-1])
+        print(new_processes.comparison(turns, *_JOBS, name, unit))
 
 
 def _measure(job, model):

@@ -21,7 +21,7 @@ from official_coca.models.coca import CoCa
 from official_coca.optimization.adamw import AdamW
 from official_coca.preprocessing.clip_tokenizer import CLIPTokenizer
 from official_coca.preprocessing.image import ImageConverter
-from official_coca.preprocessing.pillow_reader import PillowReader
+from official_coca.preprocessing.view_reader import ViewReader
 
 
 def prepare(job):
@@ -130,9 +130,11 @@ def read_pictures(job):
 
 
 def read_picture_files(job):
-    """The reader of frames in a plain `tf.data` pipeline over the files."""
-    converter = _converter(job)
-    reader = PillowReader(converter)
+    """The reader of views in a plain `tf.data` pipeline over the files."""
+    reader = ViewReader(_converter(job))
+    options = tf.data.Options()
+    options.autotune.enabled = False  # as `evaluation_dataset` does
+
     dataset = (
         tf.data.Dataset.from_tensor_slices(list(job["paths"]))
         .map(
@@ -141,10 +143,9 @@ def read_picture_files(job):
         )
         .batch(job["batch_size"])
         .prefetch(2)
-        .map(lambda frames, valid: converter.normalize(tf.cast(frames, tf.float32)))
-        .prefetch(tf.data.AUTOTUNE)
+        .with_options(options)
     )
-    return _pipeline_job(dataset, lambda batch: batch, len(job["paths"]))
+    return _pipeline_job(dataset, lambda batch: batch[0], len(job["paths"]))
 
 
 JOBS = {

@@ -14,7 +14,7 @@ from official_coca.dataloaders.example_stream import ExampleStream
 from official_coca.dataloaders.mixture import Mixture
 from official_coca.dataloaders.read_errors import NO_IMAGE_MESSAGE, explained_read_errors
 from official_coca.errors import InvalidInputError
-from official_coca.preprocessing.pillow_reader import PillowReader
+from official_coca.preprocessing.view_reader import ViewReader
 from official_coca.preprocessing.prompts import clean_alt_text
 
 
@@ -169,25 +169,30 @@ def evaluation_dataset(source, image_converter, batch_size, bad_examples=None):
     records = tf.data.TFRecordDataset(files, buffer_size=1 << 20)
     batches = _converted_batches(records, image_converter, batch_size).map(to_batch)
     batches = batches.filter(lambda batch: tf.shape(batch["images"])[0] > 0)
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(_options(sharded=False))
+    options = _options(sharded=False)
+    # The thread that tunes would hold up the end of each pass by as much as it sleeps at a time:
+    # 120 ms were seen.
+    options.autotune.enabled = False
+    return batches.prefetch(2).with_options(options)
 
 
 def _converted_batches(records, image_converter, batch_size):
     """Returns batches of serialized examples (B,), decodable rows (D,) and their images."""
-    if PillowReader.fits(image_converter):
-        reader = PillowReader(image_converter)
+    if ViewReader.fits(image_converter):
+        reader = ViewReader(image_converter)
 
-        def with_frame(serialized):
+        def with_view(serialized):
             return serialized, *reader(parse_image(serialized))
 
-        def normalized(serialized, frames, valid):
-            frames = tf.cast(tf.boolean_mask(frames, valid), tf.float32)
-            rows = tf.cast(tf.where(valid)[:, 0], tf.int32)
-            return serialized, rows, image_converter.normalize(frames)
+        def valid_rows(serialized, views, valid):
+            views = tf.cond(
+                tf.reduce_all(valid), lambda: views, lambda: tf.boolean_mask(views, valid)
+            )
+            return serialized, tf.cast(tf.where(valid)[:, 0], tf.int32), views
 
-        examples = records.map(with_frame, os.cpu_count(), deterministic=True)
-        # Kept ahead, or the threads would wait while a batch is normalised.
-        return examples.batch(batch_size).prefetch(2).map(normalized)
+        examples = records.map(with_view, os.cpu_count(), deterministic=True)
+        # Kept ahead, or the threads would wait while texts are cleaned.
+        return examples.batch(batch_size).prefetch(2).map(valid_rows)
 
     def by_graph(serialized):
         encoded = parse_examples(serialized)["image"]

@@ -1,4 +1,4 @@
-"""Pillow's resampling for input pipelines: the same 8-bit pixels, only those a frame shows, faster.
+"""Pillow's resampling by Numba, for input pipelines: the same pixels in a quarter of the time.
 
 Facts of the algorithm are from Pillow 13's `src/libImaging/Resample.c`. Pillow sums one pixel after
 the other; here whole lines are summed, which the vector units of a CPU do many at a time. Numba
@@ -13,52 +13,53 @@ import math
 
 import numba
 import numpy as np
-from PIL import Image
 
 _WEIGHT_BITS = 22  # after the point of a weight: PRECISION_BITS = 32 - 8 - 2 in Pillow
 _TILE = 32  # lines that are transposed together
 
 
-def resized_frame(picture, resized_size, offset, frame_size, interpolation):
+def resized_frame(pixels, resized_size, offset, frame_size, interpolation):
     """Returns the frame (H, W, 3) uint8 that Pillow cuts out of a resized picture.
 
     One axis is resized after the other, in Pillow's order, and rounded to 8 bits between them.
 
     Args:
-        picture: a `PIL.Image.Image` in RGB.
+        pixels: (h, w, 3) uint8.
         resized_size: height and width of the whole resized picture.
         offset: row and column of the resized picture where the frame begins.
         frame_size: (H, W); the frame lies within the resized picture.
         interpolation: "bilinear" or "bicubic", with antialiasing.
     """
-    stored_size = (picture.height, picture.width)
-    is_cubic = interpolation == "bicubic"
-    rows, columns = (
-        _axis_weights(*axis, is_cubic)
-        for axis in zip(stored_size, resized_size, offset, frame_size)
+    return _resized_frame(pixels, resized_size, offset, frame_size, interpolation == "bicubic")
+
+
+@numba.njit(nogil=True)
+def _resized_frame(pixels, resized_size, offset, frame_size, is_cubic):
+    stored_height, stored_width, _ = pixels.shape
+    height, width = frame_size
+    row_firsts, row_ends, row_weights = _axis_weights(
+        stored_height, resized_size[0], offset[0], height, is_cubic
     )
-    shrinks = [stored - resized for stored, resized in zip(stored_size, resized_size)]
-    if shrinks[0] > 0 and shrinks[0] > 2 * shrinks[1]:
-        picture, columns = _needed_part(picture, 1, columns)
-        pixels = _transposed(_resampled(np.asarray(picture), *rows))
-        return _transposed(_resampled(pixels, *columns))
-    picture, rows = _needed_part(picture, 0, rows)
-    pixels = np.asarray(picture.transpose(Image.Transpose.TRANSPOSE))
-    return _resampled(_transposed(_resampled(pixels, *columns)), *rows)
+    column_firsts, column_ends, column_weights = _axis_weights(
+        stored_width, resized_size[1], offset[1], width, is_cubic
+    )
+    # Only the part that an output reads, and places within it.
+    top, bottom, left, right = row_firsts[0], row_ends[-1], column_firsts[0], column_ends[-1]
+    pixels = pixels[top:bottom, left:right]
+    rows = row_firsts - top, row_ends - top, row_weights
+    columns = column_firsts - left, column_ends - left, column_weights
+    needed_height, needed_width = bottom - top, right - left
 
-
-def _needed_part(picture, axis, weights):
-    """Cuts off what no output of an axis reads; returns the picture and its weights."""
-    firsts, ends, values = weights
-    begin, end = int(firsts[0]), int(ends[-1])
-    sides = (0, begin, picture.width, end) if axis == 0 else (begin, 0, end, picture.height)
-    return picture.crop(sides), (firsts - begin, ends - begin, values)
-
-
-def _resampled(pixels, firsts, ends, weights):
-    """(n, ..., 3) → (N, ..., 3) uint8."""
-    lines = _weighted_lines(pixels.reshape(len(pixels), -1), firsts, ends, weights)
-    return lines.reshape(len(firsts), *pixels.shape[1:])
+    shrink_height, shrink_width = stored_height - resized_size[0], stored_width - resized_size[1]
+    if shrink_height > 0 and shrink_height > 2 * shrink_width:
+        lines = np.ascontiguousarray(pixels).reshape(needed_height, needed_width * 3)
+        lines = _weighted_lines(lines, *rows).reshape(height, needed_width, 3)
+        lines = _weighted_lines(_transposed(lines).reshape(needed_width, height * 3), *columns)
+        return _transposed(lines.reshape(width, height, 3))
+    lines = _transposed(pixels).reshape(needed_width, needed_height * 3)
+    lines = _weighted_lines(lines, *columns).reshape(width, needed_height, 3)
+    lines = _weighted_lines(_transposed(lines).reshape(needed_height, width * 3), *rows)
+    return lines.reshape(height, width, 3)
 
 
 @numba.njit(nogil=True)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from official_coca.preprocessing.pillow_resampling import resized_frame
 from tests.preprocessing.resampling_test import FILTERS, SIZES, noise, resized_by_pillow
@@ -17,7 +16,7 @@ def test_every_frame_equals_the_same_part_of_the_whole(stored, size, interpolati
     for top, left in corners:
         for height, width in [(1, 1), ((size[0] - top + 1) // 2, size[1] - left)]:
             frame = resized_frame(
-                Image.fromarray(pixels), size, (top, left), (height, width), interpolation
+                pixels, size, (top, left), (height, width), interpolation
             )
             expected = whole[top : top + height, left : left + width]
             np.testing.assert_array_equal(frame, expected)

@@ -1,4 +1,4 @@
-"""Reading by Pillow gives the pixels of the graph, and refuses the same files."""
+"""The reader gives the views of the graph, and refuses the same files."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from PIL import Image
 
 from official_coca.preprocessing.decode_image import decode_image
 from official_coca.preprocessing.image import ImageConverter
-from official_coca.preprocessing.pillow_reader import PillowReader
+from official_coca.preprocessing.view_reader import ViewReader
 from tests.preprocessing.pictures import encode, good_pictures, random_picture
 
 FILES = good_pictures()
@@ -20,29 +20,29 @@ CONVERTERS = {
 
 
 def read(converter, files):
-    dataset = tf.data.Dataset.from_tensor_slices(list(files)).map(PillowReader(converter))
+    dataset = tf.data.Dataset.from_tensor_slices(list(files)).map(ViewReader(converter))
     return list(dataset.as_numpy_iterator())
 
 
-def levels_of_the_graph(converter, file):
-    return converter.resize(decode_image(file), converter.image_size).numpy()
+def view_of_the_graph(converter, file):
+    return converter(decode_image(file)).numpy()
 
 
 @pytest.mark.parametrize("mode", CONVERTERS)
 def test_pixels_of_every_kind_of_file_equal_those_of_the_graph(mode):
     converter = CONVERTERS[mode]
-    for (frame, valid), (name, file) in zip(read(converter, FILES.values()), FILES.items()):
+    for (view, valid), (name, file) in zip(read(converter, FILES.values()), FILES.items()):
         assert valid, name
-        np.testing.assert_array_equal(frame, levels_of_the_graph(converter, file), err_msg=name)
+        np.testing.assert_array_equal(view, view_of_the_graph(converter, file), err_msg=name)
 
 
 @pytest.mark.parametrize("mode", CONVERTERS)
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (16, 12), (3, 900), (900, 3), (1, 1)])
 def test_pixels_of_jpeg_files_of_every_shape_equal_those_of_the_graph(mode, size):
     converter, file = CONVERTERS[mode], encode(random_picture(size), "JPEG", quality=90)
-    ((frame, valid),) = read(converter, [file])
+    ((view, valid),) = read(converter, [file])
     assert valid
-    np.testing.assert_array_equal(frame, levels_of_the_graph(converter, file))
+    np.testing.assert_array_equal(view, view_of_the_graph(converter, file))
 
 
 def test_files_that_the_graph_refuses_are_not_valid_and_cost_no_other():
@@ -54,15 +54,8 @@ def test_files_that_the_graph_refuses_are_not_valid_and_cost_no_other():
 
 
 def test_only_frames_of_whole_levels_by_pillow_fit():
-    assert PillowReader.fits(ImageConverter(8, resampler="pillow"))
-    assert not PillowReader.fits(ImageConverter(8))
-    assert not PillowReader.fits(
+    assert ViewReader.fits(ImageConverter(8, resampler="pillow"))
+    assert not ViewReader.fits(ImageConverter(8))
+    assert not ViewReader.fits(
         ImageConverter(8, resampler="pillow", resize_mode="pad", fill_color=127.5)
     )
-
-
-def test_a_jpeg_does_not_go_through_the_graph(monkeypatch):
-    reader = PillowReader(CONVERTERS["crop"])
-    monkeypatch.setattr(reader, "_read_by_graph", None)
-    frame, valid = reader(tf.constant(encode(Image.new("RGB", (40, 30), (1, 2, 3)), "JPEG")))
-    assert valid and frame.shape == (16, 12, 3)
