@@ -14,8 +14,9 @@ from official_coca.dataloaders.example_stream import ExampleStream
 from official_coca.dataloaders.mixture import Mixture
 from official_coca.dataloaders.read_errors import NO_IMAGE_MESSAGE, explained_read_errors
 from official_coca.errors import InvalidInputError
-from official_coca.preprocessing.view_reader import ViewReader
+from official_coca.preprocessing.pillow_frames import PillowFrames
 from official_coca.preprocessing.prompts import clean_alt_text
+from official_coca.preprocessing.view_reader import ViewReader
 
 
 def training_dataset(
@@ -178,7 +179,7 @@ def evaluation_dataset(source, image_converter, batch_size, bad_examples=None):
 
 def _converted_batches(records, image_converter, batch_size):
     """Returns batches of serialized examples (B,), decodable rows (D,) and their images."""
-    if ViewReader.fits(image_converter):
+    if PillowFrames.fits(image_converter):
         reader = ViewReader(image_converter)
 
         def with_view(serialized):

@@ -3,10 +3,13 @@
 Shapes: h x w pixels as stored, H x W pixels as the model wants them.
 """
 
+import functools
+
 import tensorflow as tf
 
 from official_coca.errors import InvalidInputError
 from official_coca.preprocessing.image import size_pair
+from official_coca.preprocessing.pillow_frames import PillowFrames
 
 # The operations of RandAugment (arXiv 1909.13719) by Model Garden's names. Those of the first
 # group take one argument that depends on the magnitude, and the second group gives it a random
@@ -26,7 +29,8 @@ class TrainingAugmentation:
     """Resize, random crop, random flip, and optionally RandAugment, as ALIGN and CoCa train.
 
     ALIGN (arXiv 2102.05918) resizes to 346 and crops 289. With nothing random switched on the
-    result is exactly `image_converter(image)`, so training and evaluation cannot drift apart.
+    result is exactly `image_converter(image)`, so training and evaluation cannot drift apart. For
+    input pipelines: what it traces cannot be exported.
 
     Args:
         image_converter: the `ImageConverter` of the preprocessor; gives size and normalisation.
@@ -60,6 +64,9 @@ class TrainingAugmentation:
             raise InvalidInputError(
                 f"rand_augment_magnitude={rand_augment_magnitude} is outside 0..10"
             )
+        self._resize = functools.partial(image_converter.resize, size=self.resize_size)
+        if PillowFrames.fits(image_converter):
+            self._resize = PillowFrames(image_converter, self.resize_size)
         self.flip = flip
         self.rand_augment_num_layers = rand_augment_num_layers
         self.rand_augment_magnitude = rand_augment_magnitude
@@ -72,7 +79,7 @@ class TrainingAugmentation:
             seed: (2,) integers; equal seeds give equal views.
         """
         crop_seed, flip_seed, policy_seed = tf.unstack(tf.random.split(seed, 3))
-        image = self.image_converter.resize(image, self.resize_size)
+        image = self._resize(image)
         crop_size = self.image_converter.image_size
         if self.resize_size != crop_size:
             image = tf.image.stateless_random_crop(image, (*crop_size, 3), crop_seed)

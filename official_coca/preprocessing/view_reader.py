@@ -3,17 +3,12 @@
 Shapes: h x w pixels as stored, H x W pixels of the model.
 """
 
-import functools
-
 import numba
 import numpy as np
 import tensorflow as tf
 
 from official_coca.preprocessing.decode_image import JPEG_SIGNATURE, decode_image, decode_jpeg
-from official_coca.preprocessing.pillow_resampling import resized_frame
-
-# Sizes of pictures whose place in the frame is kept, instead of being worked out again.
-_KEPT_SIZES = 65_536
+from official_coca.preprocessing.pillow_frames import PillowFrames
 
 # Traced once for all readers.
 _decode_any = tf.function(
@@ -28,7 +23,7 @@ class ViewReader:
     the view there is only code compiled by Numba, which needs no lock of Python.
 
     Args:
-        image_converter: an `ImageConverter` that `ViewReader.fits`.
+        image_converter: an `ImageConverter` that `PillowFrames.fits`.
 
     Example:
         reader = ViewReader(image_converter)
@@ -37,17 +32,9 @@ class ViewReader:
     """
 
     def __init__(self, image_converter):
-        self._converter = image_converter
         self._shape = (*image_converter.image_size, 3)
         self._scale_and_offset = image_converter.scale_and_offset()
-        self._place = functools.lru_cache(_KEPT_SIZES)(self._place)
-
-    @staticmethod
-    def fits(image_converter):
-        """Whether a converter's frames are Pillow's, of whole levels."""
-        return image_converter.resampler == "pillow" and all(
-            level == int(level) for level in image_converter.fill_color
-        )
+        self._frames = PillowFrames(image_converter, image_converter.image_size)
 
     def __call__(self, encoded):
         """Returns the view (H, W, 3) float32 of a scalar string, and whether it could be read."""
@@ -64,24 +51,7 @@ class ViewReader:
             pixels = decode(encoded).numpy()
         except tf.errors.OpError:
             return np.zeros(self._shape, np.float32), False
-        return _normalized(self._frame(pixels), *self._scale_and_offset), True
-
-    def _frame(self, pixels):
-        """(h, w, 3) → (H, W, 3) uint8."""
-        resized_size, offset, frame_size = self._place(*pixels.shape[:2])
-        interpolation = self._converter.interpolation
-        frame = resized_frame(pixels, resized_size, offset, frame_size, interpolation)
-        if frame.shape == self._shape:
-            return frame
-        whole = np.full(self._shape, self._converter.fill_color, np.uint8)
-        top, left = ((side - part) // 2 for side, part in zip(self._shape, frame_size))
-        whole[top : top + frame_size[0], left : left + frame_size[1]] = frame
-        return whole
-
-    def _place(self, height, width):
-        """Returns the size of the resized picture, and where the frame lies in it."""
-        place = self._converter.place(tf.constant([height, width]), self._shape[:2])
-        return tuple(tuple(pair.numpy().tolist()) for pair in place)
+        return _normalized(self._frames.of(pixels), *self._scale_and_offset), True
 
 
 @numba.njit(nogil=True)

@@ -51,11 +51,3 @@ def test_files_that_the_graph_refuses_are_not_valid_and_cost_no_other():
     frames, valid = zip(*read(CONVERTERS["crop"], files))
     assert [bool(one) for one in valid] == [False] * 5 + [True]
     assert not np.any(frames[:5]) and np.any(frames[5])
-
-
-def test_only_frames_of_whole_levels_by_pillow_fit():
-    assert ViewReader.fits(ImageConverter(8, resampler="pillow"))
-    assert not ViewReader.fits(ImageConverter(8))
-    assert not ViewReader.fits(
-        ImageConverter(8, resampler="pillow", resize_mode="pad", fill_color=127.5)
-    )

@@ -1,0 +1,57 @@
+"""Frames of an `ImageConverter` by compiled loops, for input pipelines; not for exports.
+
+Shapes: h x w pixels as stored, H x W pixels of the frame.
+"""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from official_coca.preprocessing.pillow_resampling import resized_frame
+
+# Sizes of pictures whose place in the frame is kept, instead of being worked out again.
+_KEPT_SIZES = 65_536
+
+
+class PillowFrames:
+    """Resizes as `ImageConverter.resize` does with `resampler="pillow"`, several times as fast.
+
+    Args:
+        image_converter: an `ImageConverter` that `PillowFrames.fits`.
+        size: the pair (H, W).
+    """
+
+    def __init__(self, image_converter, size):
+        self._converter = image_converter
+        self._size = tuple(size)
+        self._place = functools.lru_cache(_KEPT_SIZES)(self._place)
+
+    @staticmethod
+    def fits(image_converter):
+        """Whether a converter's frames are Pillow's, of whole levels."""
+        return image_converter.resampler == "pillow" and all(
+            level == int(level) for level in image_converter.fill_color
+        )
+
+    def of(self, pixels):
+        """(h, w, 3) uint8 → (H, W, 3) uint8, both NumPy arrays."""
+        resized_size, offset, frame_size = self._place(*pixels.shape[:2])
+        interpolation = self._converter.interpolation
+        frame = resized_frame(pixels, resized_size, offset, frame_size, interpolation)
+        if frame_size == self._size:
+            return frame
+        whole = np.full((*self._size, 3), self._converter.fill_color, np.uint8)
+        top, left = ((side - part) // 2 for side, part in zip(self._size, frame_size))
+        whole[top : top + frame_size[0], left : left + frame_size[1]] = frame
+        return whole
+
+    def __call__(self, image):
+        """(h, w, 3) uint8 → (H, W, 3) float32 in 0..255, in a graph that is not exported."""
+        frame = tf.numpy_function(self.of, [image], tf.uint8, stateful=False)
+        return tf.cast(tf.ensure_shape(frame, (*self._size, 3)), tf.float32)
+
+    def _place(self, height, width):
+        """Returns the size of the resized picture, and where the frame lies in it."""
+        place = self._converter.place(tf.constant([height, width]), self._size)
+        return tuple(tuple(pair.numpy().tolist()) for pair in place)
