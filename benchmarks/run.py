@@ -198,7 +198,7 @@ def _parse(arguments):
     parser.add_argument("--threads", type=int, default=len(worker_process.cpus(None)))
     parser.add_argument("--batch_size", type=int, default=8, help="of the training steps")
     parser.add_argument("--memory_batch_sizes", type=int, nargs="+", default=[1, 2, 4, 8, 16])
-    parser.add_argument("--pictures", type=int, default=1024, help="JPEG files of the input jobs")
+    parser.add_argument("--pictures", type=int, default=2048, help="JPEG files of the input jobs")
     parser.add_argument("--jit_compile", choices=("auto", "true", "false"), default="auto")
     parser.add_argument(
         "--override", nargs="+", action="extend", default=[],

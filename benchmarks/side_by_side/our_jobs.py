@@ -20,8 +20,8 @@ from official_coca.dataloaders.sources import Source
 from official_coca.models.coca import CoCa
 from official_coca.optimization.adamw import AdamW
 from official_coca.preprocessing.clip_tokenizer import CLIPTokenizer
-from official_coca.preprocessing.image import ImageConverter
-from official_coca.preprocessing.view_reader import ViewReader
+from official_coca.preprocessing.image import ImageConverter, decode_image
+from official_coca.preprocessing.pillow_frames import fast_resize
 
 
 def prepare(job):
@@ -130,22 +130,24 @@ def read_pictures(job):
 
 
 def read_picture_files(job):
-    """The reader of views in a plain `tf.data` pipeline over the files."""
-    reader = ViewReader(_converter(job))
+    """The fast resizing in a plain `tf.data` pipeline over the files."""
+    converter = _converter(job)
+    resize = fast_resize(converter, converter.image_size)
     options = tf.data.Options()
     options.autotune.enabled = False  # as `evaluation_dataset` does
 
+
+    def view(path):
+        return converter.normalize(resize(decode_image(tf.io.read_file(path))))
+
     dataset = (
         tf.data.Dataset.from_tensor_slices(list(job["paths"]))
-        .map(
-            lambda path: reader(tf.io.read_file(path)),
-            num_parallel_calls=len(os.sched_getaffinity(0)),
-        )
+        .map(view, num_parallel_calls=len(os.sched_getaffinity(0)))
         .batch(job["batch_size"])
         .prefetch(2)
         .with_options(options)
     )
-    return _pipeline_job(dataset, lambda batch: batch[0], len(job["paths"]))
+    return _pipeline_job(dataset, lambda batch: batch, len(job["paths"]))
 
 
 JOBS = {

@@ -68,11 +68,6 @@ def parse_example(serialized):
     return _named(tf.io.parse_single_example(serialized, _FEATURES))
 
 
-def parse_image(serialized):
-    """Unpacks the encoded image alone, a scalar string, of one serialized example."""
-    return tf.io.parse_single_example(serialized, {IMAGE_KEY: _FEATURES[IMAGE_KEY]})[IMAGE_KEY]
-
-
 def parse_examples(serialized):
     """Unpacks R serialized examples at once, which is several times faster than one by one.
 

@@ -9,14 +9,13 @@ import sys
 import tensorflow as tf
 
 from official_coca.dataloaders.decoding import decode_rows, stand_ins
-from official_coca.dataloaders.example_schema import parse_examples, parse_image
+from official_coca.dataloaders.example_schema import parse_examples
 from official_coca.dataloaders.example_stream import ExampleStream
 from official_coca.dataloaders.mixture import Mixture
 from official_coca.dataloaders.read_errors import NO_IMAGE_MESSAGE, explained_read_errors
 from official_coca.errors import InvalidInputError
-from official_coca.preprocessing.pillow_frames import PillowFrames
+from official_coca.preprocessing.pillow_frames import fast_resize
 from official_coca.preprocessing.prompts import clean_alt_text
-from official_coca.preprocessing.view_reader import ViewReader
 
 
 def training_dataset(
@@ -179,33 +178,20 @@ def evaluation_dataset(source, image_converter, batch_size, bad_examples=None):
 
 def _converted_batches(records, image_converter, batch_size):
     """Returns batches of serialized examples (B,), decodable rows (D,) and their images."""
-    if PillowFrames.fits(image_converter):
-        reader = ViewReader(image_converter)
+    resize = fast_resize(image_converter, image_converter.image_size)
 
-        def with_view(serialized):
-            return serialized, *reader(parse_image(serialized))
-
-        def valid_rows(serialized, views, valid):
-            views = tf.cond(
-                tf.reduce_all(valid), lambda: views, lambda: tf.boolean_mask(views, valid)
-            )
-            return serialized, tf.cast(tf.where(valid)[:, 0], tf.int32), views
-
-        examples = records.map(with_view, os.cpu_count(), deterministic=True)
-        # Kept ahead, or the threads would wait while texts are cleaned.
-        return examples.batch(batch_size).prefetch(2).map(valid_rows)
-
-    def by_graph(serialized):
+    def convert(serialized):
         encoded = parse_examples(serialized)["image"]
         rows, views = decode_rows(
             encoded,
             tf.zeros((tf.size(encoded), 2), tf.int32),
-            lambda image, seed: image_converter(image),
+            lambda image, seed: image_converter.normalize(resize(image)),
             image_converter.image_size,
         )
         return serialized, rows, views
 
-    return records.batch(batch_size).map(by_graph)
+    # Kept ahead, or the pictures would wait while texts are cleaned.
+    return records.batch(batch_size).prefetch(2).map(convert).prefetch(2)
 
 
 def _checked_sources(sources, bad_examples):

@@ -3,13 +3,11 @@
 Shapes: h x w pixels as stored, H x W pixels as the model wants them.
 """
 
-import functools
-
 import tensorflow as tf
 
 from official_coca.errors import InvalidInputError
 from official_coca.preprocessing.image import size_pair
-from official_coca.preprocessing.pillow_frames import PillowFrames
+from official_coca.preprocessing.pillow_frames import fast_resize
 
 # The operations of RandAugment (arXiv 1909.13719) by Model Garden's names. Those of the first
 # group take one argument that depends on the magnitude, and the second group gives it a random
@@ -64,9 +62,7 @@ class TrainingAugmentation:
             raise InvalidInputError(
                 f"rand_augment_magnitude={rand_augment_magnitude} is outside 0..10"
             )
-        self._resize = functools.partial(image_converter.resize, size=self.resize_size)
-        if PillowFrames.fits(image_converter):
-            self._resize = PillowFrames(image_converter, self.resize_size)
+        self._resize = fast_resize(image_converter, self.resize_size)
         self.flip = flip
         self.rand_augment_num_layers = rand_augment_num_layers
         self.rand_augment_magnitude = rand_augment_magnitude

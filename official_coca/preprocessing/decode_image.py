@@ -7,8 +7,6 @@ import tensorflow as tf
 
 IMAGE_FORMATS = "JPEG, PNG, GIF, BMP, WebP"
 
-JPEG_SIGNATURE = b"\xff\xd8\xff"
-
 _HEADER_SIZE = 32
 
 
@@ -26,14 +24,9 @@ def decode_image(encoded):
     """
     encoded = tf.convert_to_tensor(encoded, tf.string)
     # First, and apart: the questions for the other formats take half as long as a small JPEG.
-    is_jpeg = tf.strings.substr(encoded, 0, len(JPEG_SIGNATURE)) == JPEG_SIGNATURE
-    image = tf.cond(is_jpeg, lambda: decode_jpeg(encoded), lambda: _decode_other(encoded))
+    is_jpeg = tf.strings.substr(encoded, 0, 3) == b"\xff\xd8\xff"
+    image = tf.cond(is_jpeg, lambda: _decode_jpeg(encoded), lambda: _decode_other(encoded))
     return tf.ensure_shape(image, (None, None, 3))
-
-
-def decode_jpeg(encoded):
-    """Returns what `decode_image` does of a scalar string that begins with `JPEG_SIGNATURE`."""
-    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def _decode_other(encoded):
@@ -56,6 +49,10 @@ def _decode_other(encoded):
 
 def _has_bytes(header, start, expected):
     return tf.reduce_all(header[start : start + len(expected)] == list(expected))
+
+
+def _decode_jpeg(encoded):
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
 
 def _decode_bitmap(encoded, header):

@@ -157,20 +157,14 @@ class ImageConverter:
 
     def normalize(self, images):
         """Returns `(images / 255 - mean) / std` of float32 pixels in 0..255."""
+        # One factor and one offset: graph optimisation would round a division differently.
+        std = np.array(self.std)
+        scale, offset = 1 / (255 * std), -np.array(self.mean) / std
         # TensorFlow is slow to broadcast along an axis of 3, and quick along one of W * 3.
         width, shape = images.shape[-2], tf.shape(images)
         rows = tf.reshape(images, tf.concat([shape[:-2], [width * 3]], axis=0))
-        scale, offset = (np.tile(row, width) for row in self.scale_and_offset())
+        scale, offset = (np.tile(row, width).astype(np.float32) for row in (scale, offset))
         return tf.reshape(rows * scale + offset, shape)
-
-    def scale_and_offset(self):
-        """Returns what levels in 0..255 are multiplied by and what is added, each (3,) float32.
-
-        One factor and one offset: graph optimisation would round a division differently.
-        """
-        std = np.array(self.std)
-        scale, offset = 1 / (255 * std), -np.array(self.mean) / std
-        return scale.astype(np.float32), offset.astype(np.float32)
 
     def get_config(self):
         return {
