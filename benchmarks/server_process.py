@@ -22,9 +22,10 @@ class ServerProcess:
         port: 0 for a free one.
 
     start_seconds: from the start of the process until it was ready.
+    answer_seconds: until it answered `probe`, the body of a request, if there is one.
     """
 
-    def __init__(self, model_dir, *flags, port=0):
+    def __init__(self, model_dir, *flags, port=0, probe=None):
         started = time.perf_counter()
         command = ["-m", "official_coca.serving.server", f"--model_dir={model_dir}"]
         self._process = subprocess.Popen(
@@ -38,10 +39,10 @@ class ServerProcess:
             raise RuntimeError("the server did not start")
         self.url = line.split(" on ")[1].strip()
         self.port = int(self.url.rpartition(":")[2])
-        while not self._is_ready():
-            if time.perf_counter() - started > _LONGEST_START or self._process.poll() is not None:
-                raise RuntimeError("the server did not get ready")
-            time.sleep(0.02)
+        if probe is not None:
+            self._wait(started, lambda: self._is_fine(self.predict_url, probe))
+            self.answer_seconds = time.perf_counter() - started
+        self._wait(started, lambda: self._is_fine(f"{self.url}/readyz"))
         self.start_seconds = time.perf_counter() - started
 
     @property
@@ -77,9 +78,15 @@ class ServerProcess:
             self.kill()
         self._process.stdout.close()
 
-    def _is_ready(self):
+    def _wait(self, started, is_there):
+        while not is_there():
+            if time.perf_counter() - started > _LONGEST_START or self._process.poll() is not None:
+                raise RuntimeError("the server did not get ready")
+            time.sleep(0.02)
+
+    def _is_fine(self, url, body=None):
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=10) as answer:
+            with urllib.request.urlopen(url, body, timeout=60) as answer:
                 return answer.status == 200
         except (urllib.error.URLError, ConnectionError):
             return False

@@ -182,7 +182,7 @@ def restart(flags):
         "loaded = tf.saved_model.load(sys.argv[1])\n"
         "print(len(loaded.signatures))"
     )
-    source, ready, loading = newest_version(flags.model_dir), [], []
+    source, answered, ready, loading = newest_version(flags.model_dir), [], [], []
     requests = make_requests(200, flags.mix, good_rows(), [], 0.0)
     server = ServerProcess(flags.model_dir, *flags.server_flag)
     try:
@@ -192,16 +192,19 @@ def restart(flags):
             started = time.perf_counter()
             subprocess.run([sys.executable, "-c", code, source], check=True, capture_output=True)
             loading.append(time.perf_counter() - started)
-            server = ServerProcess(flags.model_dir, *flags.server_flag, port=port)
+            probe = requests[0].body
+            server = ServerProcess(flags.model_dir, *flags.server_flag, port=port, probe=probe)
+            answered.append(server.answer_seconds)
             ready.append(server.start_seconds)
         exit_code = server.stop()
     finally:
         server.__exit__()
-    ready_seconds, load_seconds = statistics.median(ready), statistics.median(loading)
+    answer_seconds, load_seconds = statistics.median(answered), statistics.median(loading)
     return {
-        "seconds_until_ready": round(ready_seconds, 1),
+        "seconds_until_first_answer": round(answer_seconds, 1),
+        "seconds_until_ready": round(statistics.median(ready), 1),
         "seconds_to_load_in_a_fresh_process": round(load_seconds, 1),
-        "ratio": round(ready_seconds / load_seconds, 2),
+        "ratio": round(answer_seconds / load_seconds, 2),
         "checks": {"clean exit": exit_code == 0},
     }
 

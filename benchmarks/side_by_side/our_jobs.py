@@ -136,7 +136,6 @@ def read_picture_files(job):
     options = tf.data.Options()
     options.autotune.enabled = False  # as `evaluation_dataset` does
 
-
     def view(path):
         return converter.normalize(resize(decode_image(tf.io.read_file(path))))
 

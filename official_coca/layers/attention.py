@@ -107,19 +107,21 @@ class SelfAttention(_MultiHeadAttention):
         self.output_projection.build(input_shape)
 
     def call(self, inputs, attention_mask=None):
-        query_key_value = self._split_heads(apply_to_rows(self.query_key_value, inputs), 3)
-        query, key, value = ops.unstack(query_key_value, 3)
-        heads = attend(query, key, value, attention_mask)
+        heads = attend(*self._project(inputs), attention_mask)
         return apply_to_rows(self.output_projection, self._merge_heads(heads))
 
     def last_token(self, inputs, attention_mask=None):
         """(B, L, D) → (B, 1, D): what `call` returns for the last token."""
-        query_key_value = self._split_heads(apply_to_rows(self.query_key_value, inputs), 3)
-        query, key, value = ops.unstack(query_key_value, 3)
+        query, key, value = self._project(inputs)
         if attention_mask is not None:
             attention_mask = attention_mask[..., -1:, :]
         heads = attend(query[:, :, -1:], key, value, attention_mask)
         return apply_to_rows(self.output_projection, self._merge_heads(heads))
+
+    def _project(self, inputs):
+        """(B, L, D) → query, key and value, each (B, H, L, d)."""
+        query_key_value = apply_to_rows(self.query_key_value, inputs)
+        return ops.unstack(self._split_heads(query_key_value, 3), 3)
 
     def empty_cache(self, batch_size, capacity):
         """Zeros, a pair of (B, H, T, d): the keys and the values of T tokens to come."""

@@ -3,6 +3,9 @@
 The newest version that loads is served. A version directory is looked at once its files have not
 changed from one look to the next, so one that is being copied is left alone; one that is not whole
 is refused by `ServedVersion` and looked at again when its files change.
+
+A version is warmed up before it replaces another. The first one answers as soon as it has loaded,
+since late answers are better than none, and the server is ready when it is warm.
 """
 
 import contextlib
@@ -57,6 +60,13 @@ class ModelVersions:
     def current(self):
         """The version that answers, or None."""
         return self._current
+
+    @property
+    def is_ready(self):
+        """Whether a version answers that has been warmed up."""
+        with self._lock:
+            current = self._current
+            return current is not None and self._states[current.number][0] == "AVAILABLE"
 
     def acquire(self, number=None, label=None):
         """Returns the version that a request asks for; it stays loaded until it is released.
@@ -136,24 +146,41 @@ class ModelVersions:
             version = self._load(number, directory)
             if _list_files(directory) != files:
                 raise ValueError("its files changed while it was loaded")
+            if self._stopping.is_set():
+                return False
+            if self._current is None:
+                self._swap_in(version)
+            version.warm_up()
         except Exception as error:  # whatever TensorFlow makes of a broken file
             self._refused[number] = (directory, files)
             message = " ".join(str(error).split())[:500]
-            self._set_state(number, "END", "INVALID_ARGUMENT", message)
+            self._withdraw(number, message)
             _LOGGER.warning("version %d is not served: %s", number, message)
             return False
         if self._stopping.is_set():
             return False
+        self._swap_in(version)
         with self._lock:
-            previous, self._current = self._current, version
-            self._in_use[version] = 0
             self._states[number] = ("AVAILABLE", "OK", "")
-            if previous is not None and previous.number != number:
-                self._states[previous.number] = ("UNLOADING", "OK", "")
         self._current_files = (directory, files)
         self._refused.pop(number, None)
         _LOGGER.info("version %d is served, loaded in %.1f s", number, time.monotonic() - started)
         return True
+
+    def _swap_in(self, version):
+        with self._lock:
+            previous, self._current = self._current, version
+            self._in_use.setdefault(version, 0)
+            if previous is not None and previous.number != version.number:
+                self._states[previous.number] = ("UNLOADING", "OK", "")
+
+    def _withdraw(self, number, message):
+        """Refuses a version, which answers already if it is the first and was not warm yet."""
+        with self._lock:
+            current = self._current
+            if current is not None and self._states[current.number][0] == "LOADING":
+                self._current = None
+        self._set_state(number, "END", "INVALID_ARGUMENT", message)
 
     def _let_go(self):
         """Unloads the replaced versions that no request holds."""
@@ -165,7 +192,7 @@ class ModelVersions:
             ]
             for version in idle:
                 del self._in_use[version]
-                if version.number != self._current.number:
+                if self._states.get(version.number, (None,))[0] == "UNLOADING":
                     self._states[version.number] = ("END", "OK", "")
         for version in idle:
             version.close()

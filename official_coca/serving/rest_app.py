@@ -202,8 +202,8 @@ class RestApp:
     async def _readiness(self, request):
         if self._stopping:
             raise RequestError(503, "the server is shutting down")
-        if self._versions.current is None:
-            raise RequestError(503, "no version of the model is loaded yet", retry_after=1)
+        if not self._versions.is_ready:
+            raise RequestError(503, "no version of the model is warmed up yet", retry_after=1)
         return _json_response({"status": "ready", "version": str(self._versions.current.number)})
 
     async def _scrape(self, request):

@@ -39,7 +39,7 @@ class ServedVersion:
         register_text_operations(meta_graph)
         self._loaded = tf.saved_model.load(str(directory))
         self._functions = {name: self._loaded.signatures[name] for name in self.signatures}
-        _warm_up(self, directory)
+        self._directory = directory
 
     def run(self, signature_name, inputs):
         """{name: array} → {name: array}; strings are arrays of bytes objects.
@@ -50,6 +50,23 @@ class ServedVersion:
         tensors = {name: tf.constant(array) for name, array in inputs.items()}
         outputs = self._functions[signature_name](**tensors)
         return {name: output.numpy() for name, output in outputs.items()}
+
+    def warm_up(self):
+        """Answers the recorded requests of the SavedModel, or one small request a signature.
+
+        A recorded request that fails raises what TensorFlow says; a small one made up here does
+        not, since a signature may refuse it.
+        """
+        recorded = _recorded_requests(self._directory / WARMUP_FILE)
+        if recorded:
+            for signature_name, inputs in recorded:
+                self.run(signature_name, inputs)
+            return
+        for name, signature in self.signatures.items():
+            try:
+                self.run(name, {key: _smallest(info) for key, info in signature.inputs.items()})
+            except tf.errors.OpError as error:
+                _LOGGER.info("signature %s refused an empty request: %s", name, _line(error))
 
     def close(self):
         """Gives the memory back; the version cannot be called afterwards."""
@@ -86,24 +103,6 @@ def _variable_bytes(prefix):
         for name, shape in reader.get_variable_to_shape_map().items()
         if dtypes[name].is_numpy_compatible and dtypes[name] != tf.string
     )
-
-
-def _warm_up(version, directory):
-    """Answers the recorded requests of the SavedModel, or one small request a signature.
-
-    A recorded request that fails fails the version; a small one made up here does not, since a
-    signature may refuse it.
-    """
-    recorded = _recorded_requests(directory / WARMUP_FILE)
-    if recorded:
-        for signature_name, inputs in recorded:
-            version.run(signature_name, inputs)
-        return
-    for name, signature in version.signatures.items():
-        try:
-            version.run(name, {key: _smallest(info) for key, info in signature.inputs.items()})
-        except tf.errors.OpError as error:
-            _LOGGER.info("signature %s refused an empty request: %s", name, _line(error))
 
 
 def _recorded_requests(path):

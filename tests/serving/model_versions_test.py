@@ -19,6 +19,9 @@ class Version:
         self.number = number
         self.is_closed = False
 
+    def warm_up(self):
+        pass
+
     def close(self):
         self.is_closed = True
 
@@ -59,6 +62,50 @@ def test_names_that_are_no_numbers_and_directories_without_a_model_are_ignored(v
     (tmp_path / "7").write_text("a file")
     _write(tmp_path, "8", content="")
     assert _poll(versions) == 1
+
+
+def _versions_that_report(directory, seen, broken=()):
+    """Versions that add to `seen`, while they warm up, what answers and whether all is ready."""
+
+    class Reporting(Version):
+        def warm_up(self):
+            seen.append((self.number, versions.current.number, versions.is_ready))
+            if self.number in broken:
+                raise ValueError("it fails")
+
+    versions = ModelVersions(directory, load=Reporting)
+    return versions
+
+
+def test_first_version_answers_while_it_warms_up_and_a_later_one_does_not(tmp_path):
+    seen = []
+    versions = _versions_that_report(tmp_path, seen)
+    assert not versions.is_ready
+    _write(tmp_path, "1")
+    assert _poll(versions) == 1 and versions.is_ready
+    _write(tmp_path, "2")
+    assert _poll(versions) == 2 and versions.is_ready
+    assert seen == [(1, 1, False), (2, 1, True)]
+
+
+def test_first_version_that_fails_to_warm_up_makes_way_for_the_next(tmp_path):
+    seen = []
+    versions = _versions_that_report(tmp_path, seen, broken={2})
+    for name in ("1", "2"):
+        _write(tmp_path, name)
+    assert _poll(versions) == 1 and versions.is_ready
+    assert seen == [(2, 2, False), (1, 1, False)]
+    assert versions.states()[2][0] == "END" and "it fails" in versions.states()[2][2]
+
+
+def test_no_version_answers_after_the_only_one_failed_to_warm_up(tmp_path):
+    versions = _versions_that_report(tmp_path, [], broken={1})
+    _write(tmp_path, "1")
+    assert _poll(versions) is None and not versions.is_ready
+    with pytest.raises(RequestError):
+        versions.acquire()
+    _remove(tmp_path, "1")
+    assert _poll(versions) is None and versions.states() == {}
 
 
 def test_version_that_still_grows_is_left_alone(versions, tmp_path):

@@ -31,6 +31,9 @@ class Version:
         self.may_run = threading.Event()
         self.may_run.set()
 
+    def warm_up(self):
+        pass
+
     def run(self, signature_name, inputs):
         assert self.may_run.wait(20)
         return {"y": inputs["x"] * np.float32(2)}

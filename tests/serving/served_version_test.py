@@ -87,7 +87,7 @@ def test_signatures_carry_names_types_and_shapes(directory):
     }
 
 
-def test_recorded_requests_are_answered_before_a_version_is_served(directory):
+def test_recorded_requests_are_answered_to_warm_up(directory):
     logs = pytest.importorskip(
         "tensorflow_serving.apis.prediction_log_pb2", reason="needs tensorflow-serving-api"
     )
@@ -104,7 +104,8 @@ def test_recorded_requests_are_answered_before_a_version_is_served(directory):
             writer.write(log.SerializeToString())
 
     record([[1, 2, 3, 4]])
-    ServedVersion(1, directory)
+    ServedVersion(1, directory).warm_up()
     record([[1, 2, 3, -4]])
+    version = ServedVersion(1, directory)
     with pytest.raises(tf.errors.InvalidArgumentError):
-        ServedVersion(1, directory)
+        version.warm_up()
