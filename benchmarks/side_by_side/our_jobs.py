@@ -20,8 +20,8 @@ from official_coca.dataloaders.sources import Source
 from official_coca.models.coca import CoCa
 from official_coca.optimization.adamw import AdamW
 from official_coca.preprocessing.clip_tokenizer import CLIPTokenizer
+from official_coca.preprocessing.compiled_frames import fast_resize
 from official_coca.preprocessing.image import ImageConverter, decode_image
-from official_coca.preprocessing.pillow_frames import fast_resize
 
 
 def prepare(job):

@@ -14,7 +14,7 @@ from official_coca.dataloaders.example_stream import ExampleStream
 from official_coca.dataloaders.mixture import Mixture
 from official_coca.dataloaders.read_errors import NO_IMAGE_MESSAGE, explained_read_errors
 from official_coca.errors import InvalidInputError
-from official_coca.preprocessing.pillow_frames import fast_resize
+from official_coca.preprocessing.compiled_frames import fast_resize
 from official_coca.preprocessing.prompts import clean_alt_text
 
 

@@ -6,8 +6,8 @@ Shapes: h x w pixels as stored, H x W pixels as the model wants them.
 import tensorflow as tf
 
 from official_coca.errors import InvalidInputError
+from official_coca.preprocessing.compiled_frames import fast_resize
 from official_coca.preprocessing.image import size_pair
-from official_coca.preprocessing.pillow_frames import fast_resize
 
 # The operations of RandAugment (arXiv 1909.13719) by Model Garden's names. Those of the first
 # group take one argument that depends on the magnitude, and the second group gives it a random

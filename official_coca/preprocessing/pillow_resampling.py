@@ -54,11 +54,11 @@ def _resized_frame(pixels, resized_size, offset, frame_size, is_cubic):
     if shrink_height > 0 and shrink_height > 2 * shrink_width:
         lines = np.ascontiguousarray(pixels).reshape(needed_height, needed_width * 3)
         lines = _weighted_lines(lines, *rows).reshape(height, needed_width, 3)
-        lines = _weighted_lines(_transposed(lines).reshape(needed_width, height * 3), *columns)
-        return _transposed(lines.reshape(width, height, 3))
-    lines = _transposed(pixels).reshape(needed_width, needed_height * 3)
+        lines = _weighted_lines(transposed(lines).reshape(needed_width, height * 3), *columns)
+        return transposed(lines.reshape(width, height, 3))
+    lines = transposed(pixels).reshape(needed_width, needed_height * 3)
     lines = _weighted_lines(lines, *columns).reshape(width, needed_height, 3)
-    lines = _weighted_lines(_transposed(lines).reshape(needed_height, width * 3), *rows)
+    lines = _weighted_lines(transposed(lines).reshape(needed_height, width * 3), *rows)
     return lines.reshape(height, width, 3)
 
 
@@ -82,10 +82,10 @@ def _weighted_lines(lines, firsts, ends, weights):
 
 
 @numba.njit(nogil=True)
-def _transposed(pixels):
+def transposed(pixels):
     """(n, m, 3) → (m, n, 3), a tile after the other, which stays in the cache."""
     num_lines, length, _ = pixels.shape
-    outputs = np.empty((length, num_lines, 3), np.uint8)
+    outputs = np.empty((length, num_lines, 3), pixels.dtype)
     for begin in range(0, num_lines, _TILE):
         for place in range(length):
             for line in range(begin, min(begin + _TILE, num_lines)):
