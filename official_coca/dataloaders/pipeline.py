@@ -190,8 +190,9 @@ def _converted_batches(records, image_converter, batch_size):
         )
         return serialized, rows, views
 
-    # Kept ahead, or the pictures would wait while texts are cleaned.
-    return records.batch(batch_size).prefetch(2).map(convert).prefetch(2)
+    # Two batches under way and some kept ahead, so that no thread waits for the last picture of a
+    # batch, nor while texts are cleaned.
+    return records.batch(batch_size).prefetch(2).map(convert, 2, deterministic=True).prefetch(2)
 
 
 def _checked_sources(sources, bad_examples):
