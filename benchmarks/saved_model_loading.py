@@ -2,9 +2,9 @@
 
     python benchmarks/saved_model_loading.py --model=runs/demo/preset [--work_dir=runs/loading]
 
-Made once in --work_dir, unless they are there: our export; what Keras' `model.export` writes of the
-same model, with one signature of pictures and token ids; and a `tf.Module` of the same weights that
-computes nothing. Each turn loads each of them by `tf.saved_model.load` in a new process, which has
+Made once, in a folder of --work_dir that is named like the model: our export; what Keras'
+`model.export` writes of the same model, with one signature of pictures and token ids; and a
+`tf.Module` of the same weights that computes nothing. Each turn loads each of them by `tf.saved_model.load` in a new process, which has
 imported TensorFlow before the clock starts; the files are in the system's cache.
 """
 
@@ -29,7 +29,8 @@ def main(arguments):
     if flags.load:
         print(json.dumps(_load(flags.load)))
         return
-    directories = {name: flags.work_dir / name.replace(" ", "_") for name in (*_PLAIN, _OURS)}
+    work_dir = flags.work_dir / pathlib.Path(flags.model).name  # one model's are not another's
+    directories = {name: work_dir / name.replace(" ", "_") for name in (*_PLAIN, _OURS)}
     if not all(directory.exists() for directory in directories.values()):
         _write(flags.model, directories)
     directories[_OURS] /= "1"
