@@ -67,7 +67,9 @@ class CLIPTokenizer(tf.Module):
         self._clean_and_encode = tf.function(
             lambda texts: self._encode(clip_cleaning.clean_texts(texts)), [strings], autograph=False
         )
-        self._encode_clean = tf.function(self._encode, [strings], autograph=False)
+        encode = tf.function(self._encode, [strings], autograph=False)
+        # Not the function itself, which a SavedModel of the tokenizer would keep for nothing.
+        self._encode_clean = lambda texts: encode(texts)
 
     def tokenize(self, texts):
         """Returns the ids without BOS and EOS: a ragged (B, None) int32, or (L,) for a scalar.

@@ -199,9 +199,8 @@ class ExportModule(tf.Module):
 
     def _captions(self, images, prompt_token_ids, prompt_mask, valid):
         result = self._graphs.write(images, prompt_token_ids, prompt_mask)
-        captions = tf.strings.strip(self.preprocessor.tokenizer.detokenize(result["token_ids"]))
         return {
-            "caption": _where(valid, captions),
+            "caption": _where(valid, self._graphs.detokenize(result["token_ids"])),
             "score": _where(valid, result["scores"]),
             "valid": valid,
         }

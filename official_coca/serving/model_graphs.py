@@ -35,6 +35,7 @@ class ModelGraphs:
         encode_images: pixels (B, H, W, 3) → (B, E), in one pass.
         embed_images: the same, a row's bits independent of the others.
         embed_token_ids: token ids (B, L) → (B, E).
+        detokenize: (B, T) token ids → (B,) captions.
         write: pixels, prompts (B, T) and their mask → {"token_ids": (B, T), "scores": (B,)}.
     """
 
@@ -51,7 +52,7 @@ class ModelGraphs:
         )
         self.tokenize = _graph(lambda texts: safe_token_ids(preprocessor, texts), texts)
         if isinstance(model, DualEncoder):
-            self.encode_images = _graph(lambda images: model.encode_image(images), images)
+            self.encode_images = model.encode_image
             encode_texts = _graph(
                 lambda token_ids: model.encode_text(self._without_padding(token_ids)), token_ids
             )
@@ -67,6 +68,9 @@ class ModelGraphs:
                 )
 
             prompts = tf.TensorSpec((None, caption_length), tf.int32)
+            self.detokenize = _graph(
+                lambda ids: tf.strings.strip(preprocessor.tokenizer.detokenize(ids)), prompts
+            )
             mask = tf.TensorSpec((None, caption_length), tf.bool)
             self.write = self._by_row(write, images, prompts, mask)
 

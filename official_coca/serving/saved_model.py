@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from official_coca.errors import InvalidInputError
 from official_coca.preprocessing.safe_decode import MAX_PIXELS
+from official_coca.serving.equal_constants import merge_equal_constants
 from official_coca.serving.export_module import ExportModule
 from official_coca.serving.model_card import model_card
 from official_coca.serving.serving_kit import write_serving_kit
@@ -78,7 +79,7 @@ def export_saved_model(
         ):
             write_version(
                 pathlib.Path(directory) / name,
-                lambda path, part=part: tf.saved_model.save(part, str(path)),
+                lambda path, part=part: _save(part, path),
             )
     return version
 
@@ -89,12 +90,15 @@ def _write(module, facts, path):
         signature.name: getattr(module, signature.name) for signature in module.offered_signatures
     }
     default = functions.get("encode_image", next(iter(functions.values())))
-    tf.saved_model.save(
-        module, str(path), signatures={"serving_default": default, **functions}
-    )
+    _save(module, path, {"serving_default": default, **functions})
     has_warmup = write_warmup_requests(module, path)
     card = model_card(module, {**facts, "warm-up requests": "yes" if has_warmup else "none"})
     (path / "README.md").write_text(card, encoding="utf-8")
+
+
+def _save(module, path, signatures=None):
+    tf.saved_model.save(module, str(path), signatures=signatures)
+    merge_equal_constants(path)
 
 
 def to_precision(model, precision):
