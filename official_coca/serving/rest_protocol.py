@@ -14,6 +14,7 @@ import json
 import reprlib
 
 import numpy as np
+import orjson
 import tensorflow as tf
 
 from official_coca.serving.request_error import RequestError
@@ -59,12 +60,13 @@ def write_predict_response(outputs, row_format):
 
     A signature with one output is answered with its bare values. Strings of outputs whose name
     ends in `_bytes` are base64 in {"b64": ...}; others are text, where bytes that are not UTF-8
-    become U+FFFD.
+    become U+FFFD. Numbers have the digits that tell them from their neighbours of the same dtype,
+    and may be NaN, Infinity and -Infinity, as TF Serving writes them.
 
     Raises:
         RequestError: the row format was asked for and the outputs do not share their first size.
     """
-    values = {name: _to_json(array, name) for name, array in sorted(outputs.items())}
+    values = {name: _to_writable(array, name) for name, array in sorted(outputs.items())}
     if not row_format:
         answer = {"outputs": next(iter(values.values())) if len(values) == 1 else values}
     elif len(values) == 1:
@@ -78,7 +80,7 @@ def write_predict_response(outputs, row_format):
             )
         rows = zip(*values.values())
         answer = {"predictions": [dict(zip(values, row)) for row in rows]}
-    return json.dumps(answer, separators=(",", ":")).encode()
+    return _dump(answer, all(map(_is_finite, values.values())))
 
 
 def to_array(value, info, name):
@@ -242,7 +244,8 @@ def _to_bytes(leaf, name):
     )
 
 
-def _to_json(array, name):
+def _to_writable(array, name):
+    """An array of numbers as it is, in a dtype that JSON has; strings as nested lists of text."""
     array = np.asarray(array)
     if array.dtype == object:
         write = _write_base64 if name.endswith("_bytes") else _write_text
@@ -250,7 +253,24 @@ def _to_json(array, name):
         flat[:] = [write(value) for value in array.ravel()]
         return flat.reshape(array.shape).tolist()
     if array.dtype.kind == "V" or array.dtype == np.float16:  # bfloat16 and smaller
-        array = array.astype(np.float32)
+        return array.astype(np.float32)
+    return array
+
+
+def _is_finite(values):
+    """Whether JSON proper can write it."""
+    is_float = isinstance(values, np.ndarray) and values.dtype.kind == "f"
+    return not is_float or bool(np.isfinite(values).all())
+
+
+def _dump(answer, is_finite):
+    if is_finite:
+        return orjson.dumps(answer, default=_to_python, option=orjson.OPT_SERIALIZE_NUMPY)
+    return json.dumps(answer, default=_to_python, separators=(",", ":")).encode()
+
+
+def _to_python(array):
+    """What an encoder does not know: an array without axes or whose rows lie apart."""
     return array.tolist()
 
 

@@ -168,6 +168,46 @@ def test_float32_survives_the_round_trip():
     assert np.array_equal(np.float32(_write({"x": values}, True)["predictions"]), values)
 
 
+def test_numbers_have_the_digits_of_their_dtype():
+    outputs = {"half": np.float16([0.1]), "single": np.float32([0.1]), "double": np.array([0.1])}
+    written = rest_protocol.write_predict_response(outputs, False)
+    assert written == b'{"outputs":{"double":[0.1],"half":[0.099975586],"single":[0.1]}}'
+
+
+@pytest.mark.parametrize("row_format", (True, False))
+def test_what_is_no_number_is_written_as_tf_serving_does(row_format):
+    scores = np.array([[np.nan, 0.5], [np.inf, -np.inf]], "float32")
+    written = rest_protocol.write_predict_response(
+        {"scores": scores, "valid": np.array([True, False]), "caption": _texts("é", "b")},
+        row_format,
+    )
+    if row_format:
+        first, second = json.loads(written)["predictions"]
+        assert (first["valid"], second["valid"]) == (True, False)
+        assert (first["caption"], second["caption"]) == ("é", "b")
+        found = [first["scores"], second["scores"]]
+    else:
+        found = json.loads(written)["outputs"]["scores"]
+    np.testing.assert_array_equal(np.float32(found), scores)
+    assert b"NaN" in written and b"-Infinity" in written
+
+
+@pytest.mark.parametrize("dtype", ("int32", "int64", "uint8", "bool", "float16", "float64"))
+def test_arrays_of_any_dtype_and_layout_are_written(dtype):
+    values = np.arange(12).reshape(3, 4).astype(dtype)
+    for array in (values, values.T, values[::2], np.array(values[0, 1])):
+        assert _write({"x": array}, False) == {"outputs": array.tolist()}
+
+
+def test_bfloat16_is_written():
+    values = tf.constant([1.5, -2.0], tf.bfloat16).numpy()
+    assert _write({"x": values}, True) == {"predictions": [1.5, -2.0]}
+
+
+def _texts(*texts):
+    return np.array([text.encode() for text in texts], dtype=object)
+
+
 def test_rows_of_outputs_with_different_sizes_are_refused():
     with pytest.raises(RequestError, match="first dimension"):
         _write({"a": np.zeros(2), "b": np.zeros(3)}, True)
