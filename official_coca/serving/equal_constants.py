@@ -27,7 +27,7 @@ def merge_equal_constants(directory):
 
 
 def _merge(function):
-    """Merges the constants of a `FunctionDef`, but for those that are named as more than a value."""
+    """Merges the constants of a `FunctionDef`, but for those named as more than a value."""
     named = set(_named_otherwise(function))
     first, replaced, surplus = {}, {}, []
     for index, node in enumerate(function.node_def):
