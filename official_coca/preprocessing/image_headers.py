@@ -24,7 +24,7 @@ _WITHOUT_LENGTH = [0x01, *range(0xD0, 0xD8)]
 _NO_SIZE_TO_COME = [0xD8, 0xD9, 0xDA]  # a second start, the end, the pixels
 
 
-def declared_pixels(encoded):
+def servable_pixels(encoded):
     """Returns the pixels that each file declares, (B,) int64; 0 for what is not served.
 
     Not served are other formats than JPEG, PNG, GIF, BMP and WebP, animated WebP, JPEG without a

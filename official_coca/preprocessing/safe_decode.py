@@ -9,12 +9,13 @@ from official_coca.errors import InvalidInputError
 from official_coca.preprocessing.animated_png import is_animated_png
 from official_coca.preprocessing.gif_frames import only_gif_frame
 from official_coca.preprocessing.image import decode_image
-from official_coca.preprocessing.image_headers import declared_pixels
+from official_coca.preprocessing.image_headers import servable_pixels
 
 # 50 megapixels are what large cameras make. Decoding and resizing takes up to some 20 bytes a
 # pixel for a while, so one picture of that size needs 1 GB.
 MAX_PIXELS = 50_000_000
-# Pictures above this are decoded one after the other, so that their memory does not add up.
+# A batch with a picture above this is decoded one after the other, so that the memory of large
+# ones does not add up.
 _LARGE = 4_000_000
 _PARALLEL_DECODES = 8
 
@@ -47,17 +48,22 @@ class SafeImageDecoder:
             encoded: (B,) strings.
         """
         batch_size = tf.shape(encoded)[0]
-        pixels = declared_pixels(encoded)
+        pixels = servable_pixels(encoded)
         pixels = tf.where(is_animated_png(encoded), tf.zeros_like(pixels), pixels)
-        small = (pixels > 0) & (pixels <= min(_LARGE, self.max_pixels))
-        large = (pixels > _LARGE) & (pixels <= self.max_pixels)
-        # What cannot be decoded drops out of the data sets; the others know their rows. A last
+        is_served = (pixels > 0) & (pixels <= self.max_pixels)
+        has_large = tf.reduce_any(is_served & (pixels > _LARGE))
+        rows = tf.cast(tf.where(is_served)[:, 0], tf.int32)
+        # What cannot be decoded drops out of the data set; the others know their rows. A last
         # row that always succeeds keeps the result from being empty.
         height, width = self.image_converter.image_size
         last = tf.data.Dataset.from_tensors((batch_size, tf.zeros((height, width, 3))))
         decoded = (
-            self._decoded(encoded, small, _PARALLEL_DECODES)
-            .concatenate(self._decoded(encoded, large, None))
+            tf.data.Dataset.from_tensor_slices((rows, tf.gather(encoded, rows)))
+            .map(
+                lambda row, file: (row, self._decode(file)),
+                num_parallel_calls=tf.where(has_large, tf.constant(1, tf.int64), _PARALLEL_DECODES),
+            )
+            .ignore_errors()
             .concatenate(last)
             .batch(tf.cast(batch_size, tf.int64) + 1)
         )
@@ -67,14 +73,5 @@ class SafeImageDecoder:
         hits = tf.scatter_nd(rows, tf.ones_like(rows[:, 0]), (batch_size + 1,))
         return images[:batch_size], hits[:batch_size] > 0
 
-    def _decoded(self, encoded, chosen, num_parallel_calls):
-        rows = tf.cast(tf.where(chosen)[:, 0], tf.int32)
-        files = tf.data.Dataset.from_tensor_slices((rows, tf.gather(encoded, rows)))
-        return files.map(
-            lambda row, file: (row, self._decode(file)), num_parallel_calls
-        ).ignore_errors()
-
-    # A function of its own, so that both data sets share one graph.
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def _decode(self, encoded):
         return self.image_converter(decode_image(only_gif_frame(encoded, self.max_pixels)))

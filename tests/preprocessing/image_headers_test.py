@@ -10,46 +10,46 @@ GOOD = pictures.good_pictures()
 
 
 @pytest.fixture(scope="module")
-def declared_pixels():
+def servable_pixels():
     return tf.function(
-        image_headers.declared_pixels, input_signature=[tf.TensorSpec([None], tf.string)]
+        image_headers.servable_pixels, input_signature=[tf.TensorSpec([None], tf.string)]
     )
 
 
-def test_good_pictures_declare_the_pixels_they_have(declared_pixels):
-    declared = declared_pixels(tf.constant(list(GOOD.values())))
+def test_good_pictures_declare_the_pixels_they_have(servable_pixels):
+    declared = servable_pixels(tf.constant(list(GOOD.values())))
     expected = pictures.WIDTH * pictures.HEIGHT
     assert dict(zip(GOOD, declared.numpy())) == dict.fromkeys(GOOD, expected)
 
 
 @pytest.mark.parametrize("size", [(1, 2), (300, 200), (5000, 3)])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
-def test_width_and_height_are_told_apart(declared_pixels, kind, size):
+def test_width_and_height_are_told_apart(servable_pixels, kind, size):
     image = pictures.random_picture(size)
     image = image.convert("P") if kind == "GIF" else image
-    (declared,) = declared_pixels(tf.constant([pictures.encode(image, kind)]))
+    (declared,) = servable_pixels(tf.constant([pictures.encode(image, kind)]))
     assert declared == size[0] * size[1]
 
 
-def test_bombs_declare_what_they_claim(declared_pixels):
+def test_bombs_declare_what_they_claim(servable_pixels):
     files = {name: file for name, file in pictures.bombs().items() if name != "gif frame"}
-    declared = declared_pixels(tf.constant(list(files.values())))
+    declared = servable_pixels(tf.constant(list(files.values())))
     assert dict(zip(files, declared.numpy())) == dict.fromkeys(files, 400_000_000)
 
 
-def test_what_is_no_picture_declares_nothing(declared_pixels):
+def test_what_is_no_picture_declares_nothing(servable_pixels):
     bad = pictures.bad_pictures()
     names = [name for name in bad if " cut " not in name and "webp start" != name]
-    declared = declared_pixels(tf.constant([bad[name] for name in names]))
+    declared = servable_pixels(tf.constant([bad[name] for name in names]))
     assert dict(zip(names, declared.numpy())) == dict.fromkeys(names, 0)
 
 
-def test_cmyk_16_bits_and_one_pixel_declare_nothing(declared_pixels):
+def test_cmyk_16_bits_and_one_pixel_declare_nothing(servable_pixels):
     unusual = pictures.unusual_pictures()
     unusual = {name: file for name, file in unusual.items() if "animated" not in name}
-    declared = declared_pixels(tf.constant(list(unusual.values())))
+    declared = servable_pixels(tf.constant(list(unusual.values())))
     assert dict(zip(unusual, declared.numpy())) == dict.fromkeys(unusual, 0)
 
 
-def test_there_may_be_no_files(declared_pixels):
-    assert declared_pixels(tf.constant([], tf.string)).shape == (0,)
+def test_there_may_be_no_files(servable_pixels):
+    assert servable_pixels(tf.constant([], tf.string)).shape == (0,)
