@@ -18,7 +18,11 @@ import sys
 from official_coca.program import ArgumentParser, run_program  # first: it quietens TensorFlow
 from official_coca.errors import InvalidInputError
 from official_coca.serving.listener import listen, url
-from official_coca.serving.server_flags import add_server_flags, batching_options
+from official_coca.serving.server_flags import (
+    add_server_flags,
+    batching_options,
+    set_threads,
+)
 
 _LAST_CALLS = 1.0  # seconds for threads whose work nobody waits for any more
 _LONGEST_LINGERING = 2.0  # seconds that the rest of a refused body is read and thrown away
@@ -44,6 +48,7 @@ def _run(flags, options, listener):
     from official_coca.serving.rest_app import RequestLimits, RestApp
     from official_coca.serving.server_metrics import ServerMetrics
 
+    set_threads(flags)
     metrics = ServerMetrics()
     queue = BatchQueue(options, metrics)
     versions = ModelVersions(flags.model_dir, flags.file_system_poll_wait_seconds)

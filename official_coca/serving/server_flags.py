@@ -25,6 +25,7 @@ def add_server_flags(parser):
         help="between two looks at the directory",
     )
     _add_batching_flags(parser.add_argument_group("batching").add_argument)
+    _add_threads(parser.add_argument_group("threads").add_argument)
     _add_limits(parser.add_argument_group("limits").add_argument)
 
 
@@ -51,6 +52,15 @@ def batching_options(flags):
         max_combinations=flags.max_combinations,
         **shared,
     )
+
+
+def set_threads(flags):
+    """Gives TensorFlow the threads that parsed flags name; before it computes anything."""
+    import tensorflow as tf
+
+    threading = tf.config.threading
+    threading.set_intra_op_parallelism_threads(flags.tensorflow_intra_op_parallelism)
+    threading.set_inter_op_parallelism_threads(flags.tensorflow_inter_op_parallelism)
 
 
 def _add_batching_flags(add):
@@ -91,6 +101,22 @@ def _add_batching_flags(add):
         type=_positive,
         default=10_000,
         help="labels x templates, or images x texts, of one request",
+    )
+
+
+def _add_threads(add):
+    add(
+        "--tensorflow_intra_op_parallelism",
+        type=_natural,
+        default=0,
+        help="threads of one operation, 0 for as many as there are cores; 1 gives many clients of "
+        "a small model more answers, and one client of a large model slower ones",
+    )
+    add(
+        "--tensorflow_inter_op_parallelism",
+        type=_natural,
+        default=0,
+        help="operations of a batch at the same time, 0 for as many as there are cores",
     )
 
 

@@ -1,0 +1,53 @@
+"""The flags of the model server."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from official_coca.errors import InvalidInputError
+from official_coca.program import ArgumentParser
+from official_coca.serving.server_flags import add_server_flags
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = """
+import sys
+from official_coca.program import ArgumentParser
+from official_coca.serving.server_flags import add_server_flags, set_threads
+
+parser = ArgumentParser()
+add_server_flags(parser)
+set_threads(parser.parse_args(sys.argv[1:]))
+
+import tensorflow as tf
+
+assert float(tf.constant(1.0) + 1.0) == 2.0
+threading = tf.config.threading
+print(threading.get_intra_op_parallelism_threads(), threading.get_inter_op_parallelism_threads())
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "threads"),
+    (
+        ([], "0 0"),
+        (["--tensorflow_intra_op_parallelism=1", "--tensorflow_inter_op_parallelism=3"], "1 3"),
+    ),
+)
+def test_tensorflow_gets_the_threads_that_flags_name(flags, threads):
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "--model_dir=models", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split("\n")[-2] == threads
+
+
+def test_threads_below_zero_are_refused():
+    parser = ArgumentParser()
+    add_server_flags(parser)
+    with pytest.raises(InvalidInputError, match="intra_op_parallelism.*0 or more, got '-1'"):
+        parser.parse_args(["--model_dir=models", "--tensorflow_intra_op_parallelism=-1"])
