@@ -10,6 +10,8 @@ from official_coca.errors import InvalidInputError
 from official_coca.serving.batching_options import BatchingOptions
 from official_coca.serving.listener import LOOPBACK, port_number
 
+_MOST_THREADS = 1024  # more than the cores of any machine; a slip of the keyboard beyond that
+
 
 def add_server_flags(parser):
     """Adds the flags to an `argparse.ArgumentParser`."""
@@ -107,14 +109,14 @@ def _add_batching_flags(add):
 def _add_threads(add):
     add(
         "--tensorflow_intra_op_parallelism",
-        type=_natural,
+        type=_threads,
         default=0,
         help="threads of one operation, 0 for as many as there are cores; 1 gives many clients of "
         "a small model more answers, and one client of a large model slower ones",
     )
     add(
         "--tensorflow_inter_op_parallelism",
-        type=_natural,
+        type=_threads,
         default=0,
         help="operations of a batch at the same time, 0 for as many as there are cores",
     )
@@ -153,6 +155,10 @@ def _positive(text):
 
 def _natural(text):
     return _integer(text, 0, None)
+
+
+def _threads(text):
+    return _integer(text, 0, _MOST_THREADS)
 
 
 def _integer(text, least, most):

@@ -46,8 +46,9 @@ def test_tensorflow_gets_the_threads_that_flags_name(flags, threads):
     assert ran.stdout.split("\n")[-2] == threads
 
 
-def test_threads_below_zero_are_refused():
+@pytest.mark.parametrize("threads", ("-1", "1025", "two"))
+def test_a_number_of_threads_that_no_machine_has_is_refused(threads):
     parser = ArgumentParser()
     add_server_flags(parser)
-    with pytest.raises(InvalidInputError, match="intra_op_parallelism.*0 or more, got '-1'"):
-        parser.parse_args(["--model_dir=models", "--tensorflow_intra_op_parallelism=-1"])
+    with pytest.raises(InvalidInputError, match=f"intra_op.*0 to 1024, got '{threads}'"):
+        parser.parse_args(["--model_dir=models", f"--tensorflow_intra_op_parallelism={threads}"])
