@@ -4,8 +4,9 @@
 
 Made once, in a folder of --work_dir that is named like the model: our export; what Keras'
 `model.export` writes of the same model, with one signature of pictures and token ids; and a
-`tf.Module` of the same weights that computes nothing. Each turn loads each of them by `tf.saved_model.load` in a new process, which has
-imported TensorFlow before the clock starts; the files are in the system's cache.
+`tf.Module` of the same weights that computes nothing. Each turn loads each of them by
+`tf.saved_model.load` in a new process, which has imported TensorFlow before the clock starts; the
+files are in the system's cache.
 """
 
 import argparse
