@@ -9,6 +9,13 @@ from keras import ops
 
 from official_coca.errors import InvalidInputError
 from official_coca.layers.rows import apply_to_rows
+from official_coca.layers.small_attention import (
+    has_few_numbers,
+    is_small,
+    small_product,
+    small_softmax,
+    swap_few,
+)
 
 
 def attention_weights(query, key, attention_mask=None):
@@ -22,19 +29,31 @@ def attention_weights(query, key, attention_mask=None):
     Returns:
         (B, H, L, S) float32; each row sums to one.
     """
-    scale = query.shape[-1] ** -0.5
-    scores = ops.matmul(query * ops.cast(scale, query.dtype), ops.swapaxes(key, -1, -2))
-    scores = ops.cast(scores, "float32")
+    query = query * ops.cast(query.shape[-1] ** -0.5, query.dtype)
+    small = is_small(query, key)
+    if small:
+        scores = small_product(query, key, transpose_b=True)
+    else:
+        scores = ops.cast(ops.matmul(query, ops.swapaxes(key, -1, -2)), "float32")
     if attention_mask is not None:
         # A sum rather than `where`: TensorFlow makes it a part of the product.
         scores = scores + ops.where(attention_mask, 0.0, -1e9)
-    return ops.softmax(scores, axis=-1)
+    return small_softmax(scores) if small else ops.softmax(scores, axis=-1)
 
 
 def attend(query, key, value, attention_mask=None):
     """Scaled dot-product attention: (B, H, L, d) queries over (B, H, S, d) keys and values."""
     weights = attention_weights(query, key, attention_mask)
-    return ops.matmul(ops.cast(weights, value.dtype), value)
+    product = small_product if is_small(query, key) else ops.matmul
+    return product(ops.cast(weights, value.dtype), value)
+
+
+def _swap_axes(x):
+    """(B, m, n, d) → (B, n, m, d)."""
+    _, m, n, width = x.shape
+    if 1 in (m, n) and None not in (m, n):  # the numbers stay where they are
+        return ops.reshape(x, (-1, n, m, width))
+    return swap_few(x) if has_few_numbers(x) else ops.swapaxes(x, 1, 2)
 
 
 class _MultiHeadAttention(keras.layers.Layer):
@@ -68,15 +87,19 @@ class _MultiHeadAttention(keras.layers.Layer):
         self.head_dim = width // self.num_heads
 
     def _split_heads(self, fused, num_fused):
-        """(B, L, num_fused * D) → (num_fused, B, H, L, d)."""
+        """(B, L, num_fused * D) → `num_fused` times (B, H, L, d)."""
         length = fused.shape[1] if fused.shape[1] is not None else ops.shape(fused)[1]
+        if fused.shape[1] == 1 or has_few_numbers(fused):
+            shape = (-1, length, self.num_heads, self.head_dim)
+            parts = ops.split(fused, num_fused, axis=-1)
+            return [_swap_axes(ops.reshape(part, shape)) for part in parts]
         fused = ops.reshape(fused, (-1, length, num_fused, self.num_heads, self.head_dim))
-        return ops.transpose(fused, (2, 0, 3, 1, 4))
+        return ops.unstack(ops.transpose(fused, (2, 0, 3, 1, 4)), num_fused)
 
     def _merge_heads(self, heads):
         """(B, H, L, d) → (B, L, D)."""
         length = heads.shape[2] if heads.shape[2] is not None else ops.shape(heads)[2]
-        return ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (-1, length, self.width))
+        return ops.reshape(_swap_axes(heads), (-1, length, self.width))
 
     def get_config(self):
         return {**super().get_config(), "num_heads": self.num_heads, "use_bias": self.use_bias}
@@ -120,8 +143,7 @@ class SelfAttention(_MultiHeadAttention):
 
     def _project(self, inputs):
         """(B, L, D) → query, key and value, each (B, H, L, d)."""
-        query_key_value = apply_to_rows(self.query_key_value, inputs)
-        return ops.unstack(self._split_heads(query_key_value, 3), 3)
+        return self._split_heads(apply_to_rows(self.query_key_value, inputs), 3)
 
     def empty_cache(self, batch_size, capacity):
         """Zeros, a pair of (B, H, T, d): the keys and the values of T tokens to come."""
@@ -140,17 +162,13 @@ class SelfAttention(_MultiHeadAttention):
         Returns:
             (B, 1, D) and the cache with the new token's key and value in it.
         """
-        query, *new_entries = (
-            ops.reshape(part, (-1, self.num_heads, 1, self.head_dim))
-            for part in ops.split(apply_to_rows(self.query_key_value, inputs), 3, axis=-1)
-        )
+        query, *new_entries = self._project(inputs)
         cache = tuple(_write(old, new, index) for old, new in zip(cache, new_entries))
         seen = ops.arange(cache[0].shape[2]) <= index
         if visible is not None:
             seen = ops.logical_and(seen, visible[:, None, None, :])
         heads = attend(query, *cache, seen)
-        heads = ops.reshape(heads, (-1, 1, self.width))
-        return apply_to_rows(self.output_projection, heads), cache
+        return apply_to_rows(self.output_projection, self._merge_heads(heads)), cache
 
 
 def _write(cache, entry, index):
@@ -193,8 +211,7 @@ class CrossAttention(_MultiHeadAttention):
 
     def project_context(self, context):
         """(B, S, C) → keys and values, each (B, H, S, d), computed once for many queries."""
-        key_value = self._split_heads(apply_to_rows(self.key_value, context), 2)
-        return tuple(ops.unstack(key_value, 2))
+        return tuple(self._split_heads(apply_to_rows(self.key_value, context), 2))
 
     def call(self, inputs, context):
         return self.attend_to(inputs, self.project_context(context))
@@ -226,7 +243,7 @@ class CrossAttention(_MultiHeadAttention):
         query = ops.reshape(
             apply_to_rows(self.query, inputs), (num_contexts, -1, self.num_heads, self.head_dim)
         )
-        return ops.transpose(query, (0, 2, 1, 3))
+        return _swap_axes(query)
 
     def _static_tail(self, inputs):
         length = inputs.shape[1] if inputs.shape[1] is not None else ops.shape(inputs)[1]

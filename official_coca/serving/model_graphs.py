@@ -11,7 +11,8 @@ from official_coca.preprocessing.safe_decode import SafeImageDecoder
 from official_coca.preprocessing.safe_texts import safe_token_ids
 from official_coca.serving.row_by_row import row_by_row
 
-# Texts are cut to a multiple of this many tokens, so that short ones cost less than long ones.
+# Texts are cut to a multiple of this many tokens, so that short ones cost less than long ones; but
+# not by a model of two such steps, since TensorFlow is quicker with few tokens of known number.
 _TEXT_STEP = 8
 
 
@@ -42,7 +43,6 @@ class ModelGraphs:
     def __init__(self, model, sampler, caption_length, max_image_pixels, merge_rows):
         preprocessor = model.preprocessor
         images = tf.TensorSpec((None, *preprocessor.image_converter.image_size, 3), tf.float32)
-        token_ids = tf.TensorSpec((None, None), tf.int32)
         texts = tf.TensorSpec([None], tf.string)
         self.model = model
         self._merge_rows = merge_rows
@@ -53,12 +53,10 @@ class ModelGraphs:
         self.tokenize = _graph(lambda texts: safe_token_ids(preprocessor, texts), texts)
         if isinstance(model, DualEncoder):
             self.encode_images = model.encode_image
-            encode_texts = _graph(
-                lambda token_ids: model.encode_text(self._without_padding(token_ids)), token_ids
-            )
             self.embed_images = self._by_row(self.encode_images, images)
             self.embed_token_ids = self._by_row(
-                encode_texts, tf.TensorSpec((None, preprocessor.max_length), tf.int32)
+                lambda token_ids: model.encode_text(self._without_padding(token_ids)),
+                tf.TensorSpec((None, preprocessor.max_length), tf.int32),
             )
         if isinstance(model, Captioner):
 
@@ -93,7 +91,8 @@ class ModelGraphs:
 
     def _without_padding(self, token_ids):
         """Cuts rows (B, L) to their longest, rounded up, unless the padding counts."""
-        if getattr(self.model, "padding_changes_text_embedding", False):
+        is_short = token_ids.shape[1] <= 2 * _TEXT_STEP
+        if is_short or getattr(self.model, "padding_changes_text_embedding", False):
             return token_ids
         real = tf.cast(token_ids != self._pad_token_id, tf.int32)
         positions = tf.range(1, tf.shape(token_ids)[1] + 1)
