@@ -9,12 +9,12 @@ from keras import ops
 
 from official_coca.errors import InvalidInputError
 from official_coca.layers.rows import apply_to_rows
-from official_coca.layers.small_attention import (
+from official_coca.layers.without_one_dnn import (
     has_few_numbers,
-    is_small,
-    small_product,
+    is_small_attention,
+    small_products,
     small_softmax,
-    swap_few,
+    swap_axes,
 )
 
 
@@ -30,9 +30,9 @@ def attention_weights(query, key, attention_mask=None):
         (B, H, L, S) float32; each row sums to one.
     """
     query = query * ops.cast(query.shape[-1] ** -0.5, query.dtype)
-    small = is_small(query, key)
+    small = is_small_attention(query, key)
     if small:
-        scores = small_product(query, key, transpose_b=True)
+        scores = small_products(query, key, transpose_b=True)
     else:
         scores = ops.cast(ops.matmul(query, ops.swapaxes(key, -1, -2)), "float32")
     if attention_mask is not None:
@@ -44,16 +44,8 @@ def attention_weights(query, key, attention_mask=None):
 def attend(query, key, value, attention_mask=None):
     """Scaled dot-product attention: (B, H, L, d) queries over (B, H, S, d) keys and values."""
     weights = attention_weights(query, key, attention_mask)
-    product = small_product if is_small(query, key) else ops.matmul
-    return product(ops.cast(weights, value.dtype), value)
-
-
-def _swap_axes(x):
-    """(B, m, n, d) → (B, n, m, d)."""
-    _, m, n, width = x.shape
-    if 1 in (m, n) and None not in (m, n):  # the numbers stay where they are
-        return ops.reshape(x, (-1, n, m, width))
-    return swap_few(x) if has_few_numbers(x) else ops.swapaxes(x, 1, 2)
+    products = small_products if is_small_attention(query, key) else ops.matmul
+    return products(ops.cast(weights, value.dtype), value)
 
 
 class _MultiHeadAttention(keras.layers.Layer):
@@ -92,14 +84,14 @@ class _MultiHeadAttention(keras.layers.Layer):
         if fused.shape[1] == 1 or has_few_numbers(fused):
             shape = (-1, length, self.num_heads, self.head_dim)
             parts = ops.split(fused, num_fused, axis=-1)
-            return [_swap_axes(ops.reshape(part, shape)) for part in parts]
+            return [swap_axes(ops.reshape(part, shape)) for part in parts]
         fused = ops.reshape(fused, (-1, length, num_fused, self.num_heads, self.head_dim))
         return ops.unstack(ops.transpose(fused, (2, 0, 3, 1, 4)), num_fused)
 
     def _merge_heads(self, heads):
         """(B, H, L, d) → (B, L, D)."""
         length = heads.shape[2] if heads.shape[2] is not None else ops.shape(heads)[2]
-        return ops.reshape(_swap_axes(heads), (-1, length, self.width))
+        return ops.reshape(swap_axes(heads), (-1, length, self.width))
 
     def get_config(self):
         return {**super().get_config(), "num_heads": self.num_heads, "use_bias": self.use_bias}
@@ -243,7 +235,7 @@ class CrossAttention(_MultiHeadAttention):
         query = ops.reshape(
             apply_to_rows(self.query, inputs), (num_contexts, -1, self.num_heads, self.head_dim)
         )
-        return _swap_axes(query)
+        return swap_axes(query)
 
     def _static_tail(self, inputs):
         length = inputs.shape[1] if inputs.shape[1] is not None else ops.shape(inputs)[1]

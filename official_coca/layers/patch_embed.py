@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from official_coca.errors import InvalidInputError
+from official_coca.layers.without_one_dnn import swap_axes
 
 
 def as_pair(size):
@@ -87,12 +88,10 @@ class PatchEmbed(keras.layers.Layer):
         height = images.shape[1] or self.image_size[0]
         width = images.shape[2] or self.image_size[1]
         rows, columns = self._grid(height, width)
+        patch_height, patch_width = self.patch_size
+        lines = ops.reshape(images, (-1, patch_height, columns, patch_width * 3))
         patches = ops.reshape(
-            images, (-1, rows, self.patch_size[0], columns, self.patch_size[1], 3)
-        )
-        patches = ops.reshape(
-            ops.transpose(patches, (0, 1, 3, 2, 4, 5)),
-            (-1, rows * columns, self.patch_size[0] * self.patch_size[1] * 3),
+            swap_axes(lines), (-1, rows * columns, patch_height * patch_width * 3)
         )
         embedded = self.projection(patches) + self._positions(rows, columns)
         if not self.use_class_token:

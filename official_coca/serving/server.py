@@ -43,6 +43,8 @@ def main(arguments):
 
 
 def _run(flags, options, listener):
+    import uvloop
+
     from official_coca.serving.batching import BatchQueue
     from official_coca.serving.model_versions import ModelVersions
     from official_coca.serving.rest_app import RequestLimits, RestApp
@@ -60,7 +62,7 @@ def _run(flags, options, listener):
     )
     versions.start()
     app = RestApp(flags.model_name, versions, queue, metrics, limits)
-    asyncio.run(_serve(app, listener, flags))
+    uvloop.run(_serve(app, listener, flags))
     ended = queue.close(_LAST_CALLS) and versions.stop(_LAST_CALLS)
     logging.info("stopped")
     if not ended:  # a model that is being loaded or run cannot be interrupted in another way

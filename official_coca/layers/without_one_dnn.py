@@ -1,0 +1,61 @@
+"""Operations on few numbers, by kernels of TensorFlow that do not call oneDNN.
+
+oneDNN shares each operation among all threads and takes longer to start than few numbers take to
+compute: attention of 8 heads to 76 tokens took 93 to 142 microseconds on two CPUs with it and 24 to
+29 without, a transposition of 2,000 numbers 50 and 15 (`benchmarks/README.md`). It replaces
+operations by their names, so these are other ones, which compute the same.
+
+Shapes: B batch, L query tokens, S key tokens, H heads, d width of one head.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+# Multiplications in one product up to which TensorFlow hands whole products to its threads, rather
+# than parts of each: kMaxCostOuterParallelism of its kernels/matmul_op_impl.h.
+_LARGEST_PRODUCT = 128 * 128
+# Numbers in a tensor up to which oneDNN's transposition took longer than cutting the tensor up and
+# putting it together again; for twice as many it was the faster.
+_FEW_NUMBERS = 2**16
+
+
+def is_small_attention(query, key):
+    """Whether (B, H, L, d) queries and (B, H, S, d) keys are for the two functions below."""
+    sizes = (query.shape[-2], *key.shape[-2:])
+    return _is_for_one_dnn(query) and None not in sizes and math.prod(sizes) <= _LARGEST_PRODUCT
+
+
+def small_products(a, b, transpose_b=False):
+    """a @ b of two stacks of matrices, or a @ bᵀ."""
+    import tensorflow as tf
+
+    return tf.raw_ops.BatchMatMulV3(x=a, y=b, Tout=a.dtype, adj_y=transpose_b)
+
+
+def small_softmax(scores):
+    """Softmax over the last axis."""
+    return ops.exp(ops.log_softmax(scores, axis=-1))
+
+
+def has_few_numbers(x):
+    """Whether `swap_axes` swaps the axes of a tensor of this size without oneDNN."""
+    return _is_for_one_dnn(x) and None not in x.shape and math.prod(x.shape) <= _FEW_NUMBERS
+
+
+def swap_axes(x):
+    """(B, m, n, d) to (B, n, m, d)."""
+    _, m, n, width = x.shape
+    if 1 in (m, n) and None not in (m, n):  # the numbers stay where they are
+        return ops.reshape(x, (-1, n, m, width))
+    if not has_few_numbers(x):
+        return ops.swapaxes(x, 1, 2)
+    cut = 1 if m <= n else 2
+    return ops.stack(ops.unstack(x, axis=cut), axis=3 - cut)
+
+
+def _is_for_one_dnn(x):
+    if keras.backend.backend() != "tensorflow":
+        return False
+    return keras.backend.standardize_dtype(x.dtype) == "float32"
