@@ -36,8 +36,8 @@ def attention_weights(query, key, attention_mask=None):
     else:
         scores = ops.cast(ops.matmul(query, ops.swapaxes(key, -1, -2)), "float32")
     if attention_mask is not None:
-        # A sum rather than `where`: TensorFlow makes it a part of the product.
-        scores = scores + ops.where(attention_mask, 0.0, -1e9)
+        # A sum, which TensorFlow makes a part of the product, of few numbers that `where` is slow at.
+        scores = scores + (ops.cast(attention_mask, "float32") - 1.0) * 1e9
     return small_softmax(scores) if small else ops.softmax(scores, axis=-1)
 
 
