@@ -17,14 +17,20 @@ from keras import ops
 # than parts of each: kMaxCostOuterParallelism of its kernels/matmul_op_impl.h.
 _LARGEST_PRODUCT = 128 * 128
 # Numbers in a tensor up to which oneDNN's transposition took longer than cutting the tensor up and
-# putting it together again; for twice as many it was the faster.
+# putting it together again, and its attention longer; for twice as many it was the faster.
 _FEW_NUMBERS = 2**16
 
 
 def is_small_attention(query, key):
-    """Whether (B, H, L, d) queries and (B, H, S, d) keys are for the two functions below."""
-    sizes = (query.shape[-2], *key.shape[-2:])
-    return _is_for_one_dnn(query) and None not in sizes and math.prod(sizes) <= _LARGEST_PRODUCT
+    """Whether (B, H, L, d) queries and (B, H, S, d) keys are for the two functions below.
+
+    One query each always is; more are where the batch is small too, as oneDNN is faster otherwise.
+    """
+    num_queries, num_keys = query.shape[-2], key.shape[-2]
+    if not _is_for_one_dnn(query) or None in (num_queries, num_keys):
+        return False
+    is_few = num_queries == 1 or _are_few((*query.shape[:-1], num_keys))
+    return is_few and num_queries * num_keys * key.shape[-1] <= _LARGEST_PRODUCT
 
 
 def small_products(a, b, transpose_b=False):
@@ -41,7 +47,7 @@ def small_softmax(scores):
 
 def has_few_numbers(x):
     """Whether `swap_axes` swaps the axes of a tensor of this size without oneDNN."""
-    return _is_for_one_dnn(x) and None not in x.shape and math.prod(x.shape) <= _FEW_NUMBERS
+    return _is_for_one_dnn(x) and _are_few(x.shape)
 
 
 def swap_axes(x):
@@ -59,3 +65,7 @@ def _is_for_one_dnn(x):
     if keras.backend.backend() != "tensorflow":
         return False
     return keras.backend.standardize_dtype(x.dtype) == "float32"
+
+
+def _are_few(shape):
+    return None not in shape and math.prod(shape) <= _FEW_NUMBERS
