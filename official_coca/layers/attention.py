@@ -36,7 +36,7 @@ def attention_weights(query, key, attention_mask=None):
     else:
         scores = ops.cast(ops.matmul(query, ops.swapaxes(key, -1, -2)), "float32")
     if attention_mask is not None:
-        # A sum, which TensorFlow makes a part of the product, of few numbers that `where` is slow at.
+        # A sum rather than `where`: TensorFlow makes it a part of the product.
         scores = scores + (ops.cast(attention_mask, "float32") - 1.0) * 1e9
     return small_softmax(scores) if small else ops.softmax(scores, axis=-1)
 

@@ -1,9 +1,9 @@
 """Operations on few numbers, by kernels of TensorFlow that do not call oneDNN.
 
 oneDNN shares each operation among all threads and takes longer to start than few numbers take to
-compute: attention of 8 heads to 76 tokens took 93 to 142 microseconds on two CPUs with it and 24 to
-29 without, a transposition of 2,000 numbers 50 and 15 (`benchmarks/README.md`). It replaces
-operations by their names, so these are other ones, which compute the same.
+compute: attention of 8 heads to 76 tokens took 90 microseconds on two CPUs with it and 19 without,
+a transposition of 2,000 numbers 47 and 15 (`benchmarks/README.md`). It replaces operations by their
+names, so these are other ones, which compute the same.
 
 Shapes: B batch, L query tokens, S key tokens, H heads, d width of one head.
 """
@@ -29,7 +29,8 @@ def is_small_attention(query, key):
     num_queries, num_keys = query.shape[-2], key.shape[-2]
     if not _is_for_one_dnn(query) or None in (num_queries, num_keys):
         return False
-    is_few = num_queries == 1 or _are_few((*query.shape[:-1], num_keys))
+    # Queries of a batch of one may be shared by all keys.
+    is_few = num_queries == 1 or _are_few((*key.shape[:-2], num_queries, num_keys))
     return is_few and num_queries * num_keys * key.shape[-1] <= _LARGEST_PRODUCT
 
 
