@@ -1,5 +1,6 @@
 """Few numbers are computed by other operations, which give the same."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -52,6 +53,18 @@ def test_attention_of_few_tokens_equals_softmax_of_products(computed):
 def test_swapped_axes_are_those_of_numpy(m, n):
     x = RNG.normal(size=(B, m, n, D)).astype("float32")
     np.testing.assert_array_equal(without_one_dnn.swap_axes(x), np.swapaxes(x, 1, 2))
+
+
+@pytest.mark.parametrize(
+    "batch, num_queries, is_small",
+    [(None, 1, True), (1, L, True), (4096, L, False), (None, L, False)],
+)
+def test_only_single_queries_and_small_batches_are_taken_from_one_dnn(batch, num_queries, is_small):
+    query = keras.KerasTensor((batch, H, num_queries, D))
+    shared_query = keras.KerasTensor((1, H, num_queries, D))
+    key = keras.KerasTensor((batch, H, S, D))
+    assert without_one_dnn.is_small_attention(query, key) == is_small
+    assert without_one_dnn.is_small_attention(shared_query, key) == is_small
 
 
 def test_gradients_through_few_numbers_equal_those_through_many(monkeypatch):
