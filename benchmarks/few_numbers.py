@@ -13,11 +13,11 @@ import statistics
 import time
 from unittest import mock
 
+from official_coca.layers import without_one_dnn  # first: it has TensorFlow use oneDNN
+from official_coca.layers.attention import attend
+
 import numpy as np
 import tensorflow as tf
-
-from official_coca.layers import without_one_dnn
-from official_coca.layers.attention import attend
 
 _CALLS = 24
 # (rows x heads, query tokens, key tokens, width of a head)
