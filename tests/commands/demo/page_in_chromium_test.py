@@ -45,6 +45,19 @@ DRAWN_PIXEL = """
   }
 })()
 """
+TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+# Drags the map and moves the mouse on, in one go: nothing is drawn in between.
+DRAG = """
+((x, y, right) => {
+  const send = (type, x) => document.getElementById("map").dispatchEvent(
+    new PointerEvent(type, { pointerId: 1, clientX: x, clientY: y, bubbles: true }));
+  send("pointerdown", x);
+  send("pointermove", x + right);
+  send("pointerup", x + right);
+  send("pointermove", x + right);
+  return !card.hidden;
+})(%s, %s, %s)
+"""
 # Notes every text of the caption while it is written.
 WATCH_CAPTION = """
 (() => {
@@ -132,8 +145,10 @@ async def pan_and_zoom(page, x, y):
     await page.mouse("mouseMoved", x - 40, y)
     await page.wait_for("!card.hidden")
     assert await page.value("card.style.left") != left
-    await page.mouse("mousePressed", x - 40, y, button="left", clickCount=1)
-    await page.mouse("mouseReleased", x - 40, y, button="left", clickCount=1)
+    await page.value(TWO_FRAMES)
+    assert await page.value(DRAG % (x - 40, y, -20))
+    await page.mouse("mousePressed", x - 60, y, button="left", clickCount=1)
+    await page.mouse("mouseReleased", x - 60, y, button="left", clickCount=1)
     name = await page.value("card.querySelector('p').textContent")
     await page.wait_for(f"looked_at_name.textContent === {json.dumps(name)}")
     await page.wait_for("caption.getAttribute('aria-busy') === 'false'")

@@ -103,8 +103,11 @@ export class EmbeddingMap {
   /** The number of the image at a pixel, -1 for none. */
   nearest(x, y, reach = REACH) {
     const half = PHOTO / 2 + FRAME;
-    const photo = this.shown.findLast(([, left, top]) =>
-      Math.abs(x - left) <= half && Math.abs(y - top) <= half);
+    // Where it is now: the view may have moved since it was drawn.
+    const photo = this.shown.findLast(([number]) => {
+      const [left, top] = this.view.toPixels(this.x[number], this.y[number]);
+      return Math.abs(x - left) <= half && Math.abs(y - top) <= half;
+    });
     if (photo && reach === REACH) return photo[0];
     let best = -1;
     let least = reach * reach;
