@@ -116,10 +116,68 @@ def test_rest_client_gets_the_models_answers(model, directory, rest_url, tmp_pat
     ran = subprocess.run([*command, f"--url={rest_url}"], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert abs(sum(json.loads(ran.stdout)["probabilities"][0]) - 1) < 1e-5
-    ran = subprocess.run(
-        [*command, "--url=http://127.0.0.1:9/v1/models/coca"], capture_output=True, text=True
-    )
-    assert ran.returncode == 1 and ran.stderr.startswith("no answer from")
+
+
+def run_client(directory, name, *arguments):
+    command = [sys.executable, str(directory / "serving_kit" / f"{name}.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:9/v1/models/coca", "http://127.0.0.1:8501x", "http://", "", "http://a b"],
+)
+def test_rest_client_says_in_a_line_that_there_is_no_server(directory, url):
+    ran = run_client(directory, "rest_client", "encode_text", "a cat", f"--url={url}")
+    assert ran.returncode == 1 and ran.stderr.startswith(f"no answer from {url}: ")
+    assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"{}", b"[1]", b'{"outputs": {"valid"'])
+def test_rest_client_says_in_a_line_that_an_answer_is_none(directory, answer):
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}/v1/models/coca"
+    ran = run_client(directory, "rest_client", "encode_text", "a cat", f"--url={url}")
+    server.server_close()
+    assert ran.returncode == 1 and ran.stderr.startswith(f"no answer from {url}: ")
+    assert ran.stderr.count("\n") == 1
+
+
+def test_rest_client_names_what_the_model_cannot_read(directory, rest_url, tmp_path):
+    (tmp_path / "good.png").write_bytes(encoded_images(1)[0])
+    (tmp_path / "text.txt").write_text("no picture")
+    paths = [str(tmp_path / "good.png"), str(tmp_path / "text.txt")]
+    ran = run_client(directory, "rest_client", "encode_image", *paths, f"--url={rest_url}")
+    assert ran.returncode == 1 and json.loads(ran.stdout)["valid"] == [True, False]
+    assert ran.stderr == f"the model cannot read {paths[1]}: its outputs are empty or zero\n"
+    texts = ["--texts", "a cat", " "]
+    ran = run_client(directory, "rest_client", "score", paths[0], *texts, f"--url={rest_url}")
+    assert ran.returncode == 1 and ran.stderr.startswith("the model cannot read  :")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["caption", "missing.png"], "cannot read missing.png: No such file or directory\n"),
+        (["caption", "."], "cannot read .: Is a directory\n"),
+        (["classify", __file__], "classify needs --labels\n"),
+        (["score", __file__], "score needs --texts\n"),
+    ],
+)
+def test_rest_client_says_in_a_line_what_is_missing(directory, arguments, said):
+    ran = run_client(directory, "rest_client", *arguments)
+    assert ran.returncode == 1 and ran.stderr == said
 
 
 def test_grpc_client_gets_the_models_answers(model, directory, served):
@@ -148,5 +206,11 @@ def test_grpc_client_gets_the_models_answers(model, directory, served):
             outputs = client.predict(channel, "caption", {"image_bytes": images})
         expected = model.generate(images, sampler="beam", num_beams=3, max_length=8)
         assert [caption.decode() for caption in outputs["caption"]] == expected
+        address = f"--address=127.0.0.1:{port}"
+        text = b"a cat \xff".decode(errors="surrogateescape")
+        ran = run_client(directory, "grpc_client", "encode_text", "a cat", text, address)
+        assert ran.returncode == 1 and ran.stderr.splitlines()[-1].startswith("the model cannot")
+        ran = run_client(directory, "grpc_client", "caption", "missing.png", address)
+        assert ran.stderr.splitlines()[-1] == "cannot read missing.png: No such file or directory"
     finally:
         server.stop(None)

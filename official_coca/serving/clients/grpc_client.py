@@ -43,9 +43,13 @@ def main():
     parser.add_argument("--address", default="localhost:8500")
     flags = parser.parse_args()
     if flags.signature == "encode_text":
-        inputs = {"text": flags.values}
+        # An argument that is not UTF-8 goes as the bytes it is.
+        inputs = {"text": [text.encode(errors="surrogateescape") for text in flags.values]}
     else:
-        inputs = {"image_bytes": [pathlib.Path(path).read_bytes() for path in flags.values]}
+        try:
+            inputs = {"image_bytes": [pathlib.Path(path).read_bytes() for path in flags.values]}
+        except OSError as error:
+            return f"cannot read {error.filename}: {error.strerror}"
     try:
         with grpc.insecure_channel(flags.address) as channel:
             outputs = predict(channel, flags.signature, inputs)
@@ -53,6 +57,8 @@ def main():
         return f"{flags.address}: {error.code().name}: {error.details()}"
     for name, values in outputs.items():
         print(f"{name}: {values.tolist()}")
+    bad = [value for value, is_valid in zip(flags.values, outputs["valid"]) if not is_valid]
+    return f"the model cannot read {', '.join(bad)}: its outputs are empty or zero" if bad else None
 
 
 if __name__ == "__main__":

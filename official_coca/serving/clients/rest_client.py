@@ -9,11 +9,15 @@
 
 import argparse
 import base64
+import http.client
 import json
 import pathlib
 import sys
 import urllib.error
 import urllib.request
+
+# What urllib and a body that is no answer raise. A URL that is none is a ValueError too.
+_NO_ANSWER = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError)
 
 
 def predict(url, signature_name, inputs, timeout=30.0):
@@ -57,20 +61,38 @@ def main():
     parser.add_argument("--texts", nargs="*", default=[])
     parser.add_argument("--url", default="http://localhost:8501/v1/models/coca")
     flags = parser.parse_args()
+    for signature, name in (("classify", "labels"), ("score", "texts")):
+        if flags.signature == signature and not getattr(flags, name):
+            return f"{signature} needs --{name}"
     if flags.signature == "encode_text":
         inputs = {"text": flags.values}
     else:
-        inputs = {"image_bytes": [pathlib.Path(path).read_bytes() for path in flags.values]}
+        try:
+            inputs = {"image_bytes": [pathlib.Path(path).read_bytes() for path in flags.values]}
+        except OSError as error:
+            return f"cannot read {error.filename}: {error.strerror}"
     if flags.signature == "classify":
         inputs |= {"labels": flags.labels, "templates": flags.templates or ["{}"]}
     if flags.signature == "score":
         inputs["text"] = flags.texts
     try:
-        print(json.dumps(predict(flags.url, flags.signature, inputs), indent=2))
+        outputs = predict(flags.url, flags.signature, inputs)
     except urllib.error.HTTPError as error:
-        return f"the server answered {error.code}: {error.read().decode(errors='replace')}"
-    except OSError as error:
-        return f"no answer from {flags.url}: {error}"
+        reason = " ".join(error.read().decode(errors="replace").split())
+        return f"the server answered {error.code}: {reason}"
+    except _NO_ANSWER as error:
+        return f"no answer from {flags.url}: {type(error).__name__}: {error}"
+    print(json.dumps(outputs, indent=2))
+    valid = outputs.get("valid", [])
+    if flags.signature == "score":
+        valid = outputs["image_valid"] + outputs["text_valid"]
+    return _complaint([*flags.values, *flags.texts], valid)
+
+
+def _complaint(values, valid):
+    """One line on what the model could not read; None if it read all."""
+    bad = [value for value, is_valid in zip(values, valid) if not is_valid]
+    return f"the model cannot read {', '.join(bad)}: its outputs are empty or zero" if bad else None
 
 
 if __name__ == "__main__":
