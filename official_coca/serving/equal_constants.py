@@ -5,25 +5,17 @@ export; loading takes time in proportion to the operations. TensorFlow merges th
 a graph, so that what the model computes is the same.
 """
 
-import pathlib
-
-from tensorflow.core.protobuf import saved_model_pb2
-from tensorflow.python.saved_model import fingerprinting_utils  # no public function writes one
-
-from official_coca.serving.versions import SAVED_MODEL_FILE
+from official_coca.serving.rewritten import rewritten
 
 _COLOCATION = "_class"
 
 
 def merge_equal_constants(directory):
     """Rewrites `saved_model.pb` of a directory, and the fingerprint that belongs to it."""
-    path = pathlib.Path(directory) / SAVED_MODEL_FILE
-    saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    for meta_graph in saved_model.meta_graphs:
-        for function in meta_graph.graph_def.library.function:
-            _merge(function)
-    path.write_bytes(saved_model.SerializeToString())
-    fingerprinting_utils.write_fingerprint(str(directory))
+    with rewritten(directory) as saved_model:
+        for meta_graph in saved_model.meta_graphs:
+            for function in meta_graph.graph_def.library.function:
+                _merge(function)
 
 
 def _merge(function):

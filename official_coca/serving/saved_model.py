@@ -19,6 +19,7 @@ from official_coca.serving.export_module import ExportModule
 from official_coca.serving.model_card import model_card
 from official_coca.serving.serving_kit import write_serving_kit
 from official_coca.serving.text_pair import TextEncoder, TextPreprocessor
+from official_coca.serving.variable_names import name_variables
 from official_coca.serving.versions import write_version
 from official_coca.serving.warmup import write_warmup_requests
 
@@ -70,35 +71,38 @@ def export_saved_model(
         **sampler_options,
     )
     facts = {"precision": precision, "sampler": sampler, **sampler_options}
-    version = write_version(directory, lambda path: _write(module, facts, path))
+    names = [variable.path for variable in model.weights]
+    version = write_version(directory, lambda path: _write(module, names, facts, path))
     write_serving_kit(pathlib.Path(directory))
     if text_pair:
-        for name, part in (
-            ("text_preprocessor", TextPreprocessor(model.preprocessor)),
-            ("text_encoder", TextEncoder(model)),
+        for name, part, part_names in (
+            ("text_preprocessor", TextPreprocessor(model.preprocessor), None),
+            ("text_encoder", TextEncoder(model), names),
         ):
             write_version(
                 pathlib.Path(directory) / name,
-                lambda path, part=part: _save(part, path),
+                lambda path, part=part, names=part_names: _save(part, path, names),
             )
     return version
 
 
-def _write(module, facts, path):
+def _write(module, names, facts, path):
     module.trace_calls()
     functions = {
         signature.name: getattr(module, signature.name) for signature in module.offered_signatures
     }
     default = functions.get("encode_image", next(iter(functions.values())))
-    _save(module, path, {"serving_default": default, **functions})
+    _save(module, path, names, {"serving_default": default, **functions})
     has_warmup = write_warmup_requests(module, path)
     card = model_card(module, {**facts, "warm-up requests": "yes" if has_warmup else "none"})
     (path / "README.md").write_text(card, encoding="utf-8")
 
 
-def _save(module, path, signatures=None):
+def _save(module, path, variable_names=None, signatures=None):
     tf.saved_model.save(module, str(path), signatures=signatures)
     merge_equal_constants(path)
+    if variable_names:
+        name_variables(path, variable_names)
 
 
 def to_precision(model, precision):

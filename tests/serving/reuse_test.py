@@ -55,6 +55,7 @@ def test_export_without_texts_needs_no_operations_for_them(model, tmp_path):
 def test_variables_are_the_models_and_stored_once(model, directory, served):
     for ours, theirs in zip(model.weights, served.variables, strict=True):
         np.testing.assert_array_equal(ours.value, theirs)
+        assert theirs.name == f"{ours.path}:0"
     reader = tf.train.load_checkpoint(str(directory / "1" / "variables" / "variables"))
     stored = [n for n in reader.get_variable_to_shape_map() if "VARIABLE_VALUE" in n]
     assert len(stored) == len(model.weights)
@@ -96,7 +97,9 @@ def test_it_is_a_layer_of_a_keras_model(model, directory):
     )
 
 
-def test_it_is_a_trainable_layer_of_a_tf_keras_model(model, directory):
+def test_it_is_a_trainable_layer_of_a_tf_keras_model_that_can_be_saved(
+    model, directory, tmp_path
+):
     code = f"""
 import numpy as np, tensorflow as tf, tensorflow_text, tensorflow_hub as hub, tf_keras
 layer = hub.KerasLayer({str(directory / "1")!r}, trainable=True)
@@ -106,6 +109,13 @@ images = np.random.default_rng(0).normal(size=(4, 8, 12, 3)).astype("float32")
 before = layer.get_weights()
 network.fit(images, np.ones((4, 1)), epochs=1, verbose=0)
 changed = sum(not np.array_equal(a, b) for a, b in zip(before, layer.get_weights()))
+outputs = network.predict(images, verbose=0)
+for name in ("network.h5", "network.keras", "network"):  # HDF5 knows weights by their names
+    network.save({str(tmp_path)!r} + "/" + name)
+    again = tf_keras.models.load_model(
+        {str(tmp_path)!r} + "/" + name, custom_objects={{"KerasLayer": hub.KerasLayer}}
+    )
+    assert np.allclose(again.predict(images, verbose=0), outputs, atol=1e-6), name
 print(len(layer.trainable_weights), changed > 0)
 """
     assert run_alone(code, directory) == f"{len(model.trainable_weights)} True"
