@@ -94,6 +94,12 @@ class ExportModule(tf.Module):
         del training  # The models have no dropout; callers such as hub.KerasLayer pass it.
         return self._graphs.encode_images(images)
 
+    @property
+    def default_signature(self):
+        """The one that is also called serving_default: encode_image, or else the first."""
+        by_name = {signature.name: signature for signature in self.offered_signatures}
+        return by_name.get("encode_image", self.offered_signatures[0])
+
     def trace_calls(self):
         """Makes the graphs that a SavedModel keeps of calling the module."""
         if isinstance(self._graphs.model, DualEncoder):
@@ -163,8 +169,8 @@ class ExportModule(tf.Module):
         return self._captions(images, *self._no_prompts(images), valid)
 
     def _encode_image_tensor(self, images):
-        valid = _are_finite(images)
         embedding = self._graphs.embed_images(images)
+        valid = _are_finite(images) & _are_finite(embedding)
         return {"image_embedding": _where(valid, embedding), "valid": valid}
 
     def _encode_token_ids(self, token_ids):
@@ -173,8 +179,8 @@ class ExportModule(tf.Module):
         return {"text_embedding": _where(valid, embedding), "valid": valid}
 
     def _generate_token_ids(self, images):
-        valid = _are_finite(images)
         result = self._graphs.write(images, *self._no_prompts(images))
+        valid = _are_finite(images) & _are_finite(result["scores"])
         return {
             "token_ids": _where(valid, result["token_ids"]),
             "score": _where(valid, result["scores"]),
@@ -286,8 +292,9 @@ def _to_width(values, width, padding=0):
     return tf.ensure_shape(values, (None, width))
 
 
-def _are_finite(images):
-    return tf.reduce_all(tf.math.is_finite(images), axis=[1, 2, 3])
+def _are_finite(values):
+    """Which rows of (B, ...) are; pixels that are can still be too large to compute with."""
+    return tf.reduce_all(tf.math.is_finite(values), axis=list(range(1, values.shape.rank)))
 
 
 def _where(valid, values):

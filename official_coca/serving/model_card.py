@@ -14,22 +14,22 @@ Written by official_coca {version}.
 ## Signatures
 
 B rows of a batch (any number, 0 too), E embedding width, K labels, M templates, C texts, L tokens
-of a text, T tokens of a caption. Each is also a method of the loaded object.
+of a text, T tokens of a caption. Each is also a method of the loaded object. `serving_default` is
+`{default}`.
 
 {signatures}
 
 {optional_prompt}\
 Besides, the loaded object is callable: `model(images, training=False)` embeds a batch of
-preprocessed pictures in one pass, for fine-tuning; `preprocess_images(image_bytes)` and
-`tokenize(text)` return what the tensor signatures take. It has `variables`,
-`trainable_variables` and `regularization_losses`.
+preprocessed pictures in one pass, for fine-tuning; {preprocessing} what the
+tensor signatures take. It has `variables`, `trainable_variables` and `regularization_losses`.
 
 ## Bad rows
 
 A row is bad, has `valid` false and zero or empty outputs when its image is empty, cut off, no
 {formats}, animated, CMYK, of 16 bits a channel or of one pixel, or declares more than
 {max_image_pixels:,} pixels; when its text is empty or not UTF-8; when its token ids lie outside the
-vocabulary; or when its pixels are not finite. Convert such pictures to 8-bit RGB before you send
+vocabulary; or when its pixels are not finite, or too large to compute with. Convert such pictures to 8-bit RGB before you send
 them. Grey and transparent pictures are good; alpha is dropped, and EXIF orientation is not applied.
 Texts too long are cut.
 
@@ -40,24 +40,26 @@ prompts are neither one nor as many as images.
 
 ## How to call it
 
+DIR/N is the directory that this file is in.
+
 TensorFlow, without this package and without Keras:
 
 ```python
 import tensorflow as tf
 {text_operations}
-model = tf.saved_model.load("DIR/1")  # or hub.load; keep it in a variable while it is used
-model.encode_image(tf.constant([open("cat.jpg", "rb").read()]))["image_embedding"]
+model = tf.saved_model.load("DIR/N")  # or hub.load; keep it in a variable while it is used
+model.{default}({python_inputs})["{output}"]
 ```
 
-{without_text}Keras 3: `keras.layers.TFSMLayer("DIR/1", call_endpoint="encode_image")`.
-tf_keras: `hub.KerasLayer("DIR/1", trainable=True)` on preprocessed pictures.
+{without_text}Keras 3: `keras.layers.TFSMLayer("DIR/N", call_endpoint="{default}")`.
+tf_keras: `hub.KerasLayer("DIR/N", trainable=True)` on preprocessed pictures.
 
-TF Serving: `DIR/serving_kit/serve.sh` has the `docker run` line. REST, with `b64` for bytes:
+TF Serving: `DIR/serving_kit/serve.sh` has the `docker run` line. REST{with_bytes}:
 
 ```shell
 curl http://localhost:8501/v1/models/{model_name}:predict -d '{{
-  "signature_name": "encode_image",
-  "inputs": {{"image_bytes": [{{"b64": "'$(base64 -w0 cat.jpg)'"}}]}}}}'
+  "signature_name": "{default}",
+  "inputs": {{{json_inputs}}}}}'
 ```
 
 TF Serving's batching merges inputs along their first axis, so `classify` and `score` need a server
@@ -93,6 +95,20 @@ of `--signatures` without texts needs neither.
 
 """
 
+# How an input is written in Python and in a shell's JSON.
+_EXAMPLES = {
+    "image_bytes": (
+        'tf.constant([open("cat.jpg", "rb").read()])',
+        """[{"b64": "'$(base64 -w0 cat.jpg)'"}]""",
+    ),
+    "images": ('model.preprocess_images(files)["images"]', "[[[[0.1, 0.2, 0.3], ...], ...]]"),
+    "text": ('tf.constant(["a cat"])', '["a cat"]'),
+    "labels": ('tf.constant(["cat", "dog"])', '["cat", "dog"]'),
+    "templates": ('tf.constant(["a photo of a {}"])', '["a photo of a {}"]'),
+    "prompt": ('tf.constant([""])', '[""]'),
+    "token_ids": ("tf.constant([[1, 5, 6]])", "[[1, 5, 6]]"),
+}
+
 _INDEPENDENT = """\
 Rows are computed one by one: every other row of the batch is bit-equal to what it is alone."""
 
@@ -101,17 +117,25 @@ Rows are computed in one pass: another number of rows changes the last bits of e
 the other rows are does not."""
 
 
-def model_card(module, facts):
+def model_card(module, facts, has_text_operations):
     """Returns the text of the card.
 
     Args:
         module: an `ExportModule`.
         facts: {name: value} of the export, for the first table.
+        has_text_operations: whether its graph needs those of tensorflow_text.
     """
     names = {signature.name for signature in module.offered_signatures}
-    needs_text = any(signature.has_texts for signature in module.offered_signatures)
+    default = module.default_signature
+    examples = {tensor.name: _EXAMPLES[tensor.name] for tensor in default.inputs}
     facts = {**_model_facts(module), **facts}
     return _CARD.format(
+        default=default.name,
+        output=default.outputs[0].name,
+        python_inputs=", ".join(python for python, _ in examples.values()),
+        json_inputs=", ".join(f'"{name}": {json}' for name, (_, json) in examples.items()),
+        with_bytes=", with `b64` for bytes" if "image_bytes" in examples else "",
+        preprocessing=_preprocessing(module),
         model_name=MODEL_NAME,
         version=__version__,
         facts=_table(("", ""), facts.items()),
@@ -119,12 +143,18 @@ def model_card(module, facts):
             _describe(signature, module.sizes) for signature in module.offered_signatures
         ),
         optional_prompt=_OPTIONAL_PROMPT if "generate" in names else "",
-        text_operations=_TEXT_OPERATIONS if needs_text else "",
-        without_text=_WITHOUT_TEXT if needs_text else "",
+        text_operations=_TEXT_OPERATIONS if has_text_operations else "",
+        without_text=_WITHOUT_TEXT if has_text_operations else "",
         formats=IMAGE_FORMATS,
         max_image_pixels=module.max_image_pixels,
         rows=_MERGED if module.merge_rows else _INDEPENDENT,
     )
+
+
+def _preprocessing(module):
+    if hasattr(module, "tokenize"):
+        return "`preprocess_images(image_bytes)` and `tokenize(text)` return"
+    return "`preprocess_images(image_bytes)` returns"
 
 
 def _model_facts(module):

@@ -18,6 +18,8 @@ from official_coca.serving.equal_constants import merge_equal_constants
 from official_coca.serving.export_module import ExportModule
 from official_coca.serving.model_card import model_card
 from official_coca.serving.serving_kit import write_serving_kit
+from official_coca.serving.signature import read_meta_graph
+from official_coca.serving.text_operations import has_text_operations
 from official_coca.serving.text_pair import TextEncoder, TextPreprocessor
 from official_coca.serving.variable_names import name_variables
 from official_coca.serving.versions import write_version
@@ -88,13 +90,12 @@ def export_saved_model(
 
 def _write(module, names, facts, path):
     module.trace_calls()
-    functions = {
-        signature.name: getattr(module, signature.name) for signature in module.offered_signatures
-    }
-    default = functions.get("encode_image", next(iter(functions.values())))
-    _save(module, path, names, {"serving_default": default, **functions})
+    default = module.default_signature.name
+    functions = {s.name: getattr(module, s.name) for s in module.offered_signatures}
+    _save(module, path, names, {"serving_default": functions[default], **functions})
     has_warmup = write_warmup_requests(module, path)
-    card = model_card(module, {**facts, "warm-up requests": "yes" if has_warmup else "none"})
+    facts = {**facts, "warm-up requests": "yes" if has_warmup else "none"}
+    card = model_card(module, facts, has_text_operations(read_meta_graph(path)))
     (path / "README.md").write_text(card, encoding="utf-8")
 
 

@@ -82,7 +82,7 @@ def _captions():
 SIGNATURES = (
     Signature(
         "encode_image",
-        "Embeds pictures. Also called serving_default.",
+        "Embeds pictures.",
         (_input_bytes(),),
         (_embedding("image_embedding"), _valid()),
     ),

@@ -9,6 +9,11 @@ def register_text_operations(meta_graph):
     Args:
         meta_graph: the `MetaGraphDef` of the SavedModel.
     """
-    names = [operation.name for operation in meta_graph.meta_info_def.stripped_op_list.op]
-    if any(name.startswith("Sentencepiece") for name in names):
+    if has_text_operations(meta_graph):
         importlib.import_module("tensorflow_text")
+
+
+def has_text_operations(meta_graph):
+    """Whether a graph loads only where these operations are registered."""
+    names = [operation.name for operation in meta_graph.meta_info_def.stripped_op_list.op]
+    return any(name.startswith("Sentencepiece") for name in names)

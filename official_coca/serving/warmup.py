@@ -35,7 +35,7 @@ def write_warmup_requests(module, path):
     directory = pathlib.Path(path) / _DIRECTORY
     directory.mkdir()
     inputs = {s.name: example_inputs(module, s) for s in module.offered_signatures}
-    inputs["serving_default"] = inputs.get("encode_image", next(iter(inputs.values())))
+    inputs["serving_default"] = inputs[module.default_signature.name]
     with tf.io.TFRecordWriter(str(directory / _FILE)) as writer:
         for name in inputs:
             request = predict.PredictRequest()

@@ -1,5 +1,6 @@
 """What an export writes, refuses and lets one choose."""
 
+import re
 import subprocess
 import sys
 
@@ -33,6 +34,23 @@ def test_card_names_every_signature_input_and_output(directory):
         for tensor in (*signature.inputs, *signature.outputs):
             assert f"| `{tensor.name}` | {tensor.dtype.name} |" in card
     assert "num_beams | 3" in card and "b64" in card
+
+
+@pytest.mark.parametrize("name", [signature.name for signature in SIGNATURES])
+def test_card_of_one_signature_shows_calls_of_it(model, tmp_path, name):
+    version = export_saved_model(model, tmp_path, [name], max_caption_length=4)
+    card = (version / "README.md").read_text(encoding="utf-8")
+    assert f"`serving_default` is\n`{name}`." in card
+    others = {signature.name for signature in SIGNATURES} - {name}
+    called = set(re.findall(r"(?<=model\.)\w+|(?<=call_endpoint=\")\w+", card))
+    called |= set(re.findall(r'(?<="signature_name": ")\w+', card))
+    assert name in called and not called & others
+    lines = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+    jpeg = tmp_path / "cat.jpg"
+    jpeg.write_bytes(encoded_images(1)[0])
+    names = {"files": tf.constant([jpeg.read_bytes()])}
+    exec(lines.replace("DIR/N", str(version)).replace("cat.jpg", str(jpeg)), names)
+    assert hasattr(names["model"], "tokenize") == ("tokenize(text)" in card)
 
 
 def test_dual_encoder_gets_the_signatures_it_can_serve(model, tmp_path):
