@@ -5,9 +5,12 @@ Shapes: B texts, L tokens (the preprocessor's `max_length`).
 
 import tensorflow as tf
 
-# Characters for each token there is room for. Words are shorter, so what is cut off would have
-# been cut as tokens too; it keeps a text of megabytes from holding up its batch.
+# Characters for each token there is room for, and characters that are kept at least. Words are
+# shorter, and so are runs of white space and of unknown characters, which are one token or none:
+# what is cut off would have been cut as tokens too. It keeps a text of megabytes from holding up
+# its batch.
 _CHARACTERS_PER_TOKEN = 64
+_CHARACTERS_AT_LEAST = 16_384
 
 
 def safe_token_ids(preprocessor, texts):
@@ -41,4 +44,5 @@ def safe_texts(texts, max_length):
     readable = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="ignore")
     is_utf8 = readable == texts
     texts = tf.where(is_utf8, texts, "")
-    return tf.strings.substr(texts, 0, _CHARACTERS_PER_TOKEN * max_length, "UTF8_CHAR"), is_utf8
+    length = max(_CHARACTERS_PER_TOKEN * max_length, _CHARACTERS_AT_LEAST)
+    return tf.strings.substr(texts, 0, length, "UTF8_CHAR"), is_utf8
