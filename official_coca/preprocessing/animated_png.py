@@ -24,7 +24,10 @@ _MOST_CHUNKS = 500
 
 
 def is_animated_png(encoded):
-    """Returns whether each file (B,) declares an animation of more than one frame, (B,) bool."""
+    """Returns whether each file (B,) declares an animation of more than one frame, (B,) bool.
+
+    A file that is not at its pixels after hundreds of chunks counts as one.
+    """
     lengths = tf.cast(tf.strings.length(encoded), tf.int64)
     is_png = starts_with(byte_window(encoded, 0, len(PNG_SIGNATURE)), PNG_SIGNATURE)
 
@@ -41,4 +44,5 @@ def is_animated_png(encoded):
 
     first_chunk = tf.fill(tf.shape(lengths), tf.constant(len(PNG_SIGNATURE), tf.int64))
     start = (0, first_chunk, is_png, tf.zeros_like(is_png))
-    return tf.while_loop(is_open, walk, start)[-1]
+    _, _, walking, animated = tf.while_loop(is_open, walk, start)
+    return animated | walking

@@ -16,9 +16,10 @@ def decode_image(encoded):
     Reads JPEG, PNG, GIF (first frame), BMP and WebP with any number of channels; alpha is dropped,
     and an orientation noted in EXIF is not applied. Anything else raises a `tf.errors`
     `InvalidArgumentError`, a BMP of 1 bit a pixel too. Pixels equal Pillow's `convert("RGB")`,
-    which open weights were trained on, but for three kinds: 16-bit grey PNG is scaled to 8 bits,
+    which open weights were trained on, but for some kinds: 16-bit grey PNG is scaled to 8 bits,
     where Pillow clips it; transparent pixels of a GIF show its background, not their palette
-    colour; CMYK JPEG is up to one level away.
+    colour, and a frame smaller than its screen comes without the rest; CMYK JPEG is up to one level
+    away; BMP is read as blue, green, red whatever order its masks declare.
     TensorFlow's own `decode_image` needs help for that with JPEG, where it uses a coarse inverse
     DCT, with BMP, where it takes palette indices for grey, and with WebP, where it refuses alpha.
     """

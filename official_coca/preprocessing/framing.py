@@ -6,6 +6,25 @@ Shapes: h x w pixels as stored, H x W pixels of the frame; sizes are (2,) int32,
 import numpy as np
 import tensorflow as tf
 
+# Times the frame's length along its longer side that a picture which covers it may have.
+_LONGEST_COVER = 16
+
+
+def without_far_ends(images, frame_size):
+    """Returns the middle of images (..., h, w, 3) so long that a frame they cover shows little.
+
+    A line of a million pixels fits into some hundred bytes of PNG, and would be resized to as many
+    times the pixels of the frame. Others stay as they are. The middle stays where it is, so that
+    what the frame shows moves by a fraction of its pixels at most.
+    """
+    stored_size = tf.shape(images)[-3:-1]
+    # h W / H and w H / W, rounded up: the pixels of a side of which the frame shows one length.
+    shown = -(-stored_size[::-1] * frame_size // frame_size[::-1])
+    longest = shown * _LONGEST_COVER
+    longest += (stored_size - longest) % 2
+    kept = tf.minimum(stored_size, longest)
+    return cut(images, (stored_size - kept) // 2, kept)
+
 
 def covering_size(stored_size, frame_size):
     """Returns the size that just covers the frame, its longer side rounded down (torchvision)."""

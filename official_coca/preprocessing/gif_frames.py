@@ -14,13 +14,14 @@ _SCREEN_END = 13
 _BLOCK = 256  # bytes of a full sub-block with its length
 _BLOCKS_AT_ONCE = 64
 _MOST_STEPS = 10_000
-_AT_BLOCK, _IN_EXTENSION, _IN_IMAGE, _BROKEN, _AT_SECOND_IMAGE = range(5)
+_AT_BLOCK, _IN_EXTENSION, _IN_IMAGE, _AT_END, _AT_SECOND_IMAGE = range(5)
 
 
 def only_gif_frame(encoded, max_pixels):
     """Returns the file cut after its frame; anything but a GIF as it is.
 
-    A GIF of several frames or of none, or whose frame declares more than `max_pixels`, becomes "".
+    A GIF of several frames or of none, or whose frame declares more than `max_pixels`, becomes "";
+    so does one of too many blocks to tell.
 
     Args:
         encoded: scalar string.
@@ -36,7 +37,7 @@ def _cut(encoded, max_pixels):
     position = _SCREEN_END + _palette_size(screen[10])
 
     def is_open(step, position, mode, *_):
-        return (mode < _BROKEN) & (position < length) & (step < _MOST_STEPS)
+        return (mode < _AT_END) & (position < length) & (step < _MOST_STEPS)
 
     def walk(step, position, mode, pixels, frame_end):
         window = byte_window(encoded, position, _BLOCK * _BLOCKS_AT_ONCE)
@@ -54,10 +55,11 @@ def _cut(encoded, max_pixels):
 
     nothing = tf.constant(0, tf.int64)
     start = (0, position, tf.constant(_AT_BLOCK), nothing, nothing)
-    _, position, mode, pixels, frame_end = tf.while_loop(is_open, walk, start)
+    step, position, mode, pixels, frame_end = tf.while_loop(is_open, walk, start)
     # A frame that is cut off is left to the decoder to judge.
     frame_end = tf.where((mode == _IN_IMAGE) & (position >= length), length, frame_end)
-    is_served = (frame_end > 0) & (mode != _AT_SECOND_IMAGE) & (pixels <= max_pixels)
+    is_single = (mode != _AT_SECOND_IMAGE) & (step < _MOST_STEPS)
+    is_served = (frame_end > 0) & is_single & (pixels <= max_pixels)
     frame = tf.strings.substr(encoded, 0, tf.cast(tf.minimum(frame_end, length), tf.int32)) + ";"
     return tf.where(is_served, frame, "")
 
@@ -67,11 +69,16 @@ def _palette_size(flags):
 
 
 def _block(window):
-    """How many bytes to go on from the start of a block, and what comes then."""
-    is_extension, is_image = window[0] == 0x21, window[0] == 0x2C
+    """How many bytes to go on from the start of a block, and what comes then.
+
+    Bytes between blocks that start none are skipped, as browsers and Pillow do.
+    """
+    is_extension, is_image, is_end = (window[0] == code for code in (0x21, 0x2C, 0x3B))
     image_data = 11 + _palette_size(window[9])  # descriptor, palette, code size
-    mode = tf.where(is_extension, _IN_EXTENSION, tf.where(is_image, _IN_IMAGE, _BROKEN))
-    return tf.where(is_image, image_data, tf.constant(2, tf.int64)), mode
+    mode = tf.where(is_end, _AT_END, _AT_BLOCK)
+    mode = tf.where(is_extension, _IN_EXTENSION, tf.where(is_image, _IN_IMAGE, mode))
+    advance = tf.where(is_extension, tf.constant(2, tf.int64), tf.constant(1, tf.int64))
+    return tf.where(is_image, image_data, advance), mode
 
 
 def _sub_blocks(window, mode):

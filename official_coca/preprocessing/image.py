@@ -107,6 +107,8 @@ class ImageConverter:
     def resize(self, images, size):
         """Returns float32 pixels in 0..255 of exactly `size`, by the rule of `resize_mode`."""
         images = _checked_pixels(images)
+        if self.resize_mode == "crop" and self.resampler == "tensorflow":
+            images = framing.without_far_ends(images, size)
         resized_size, offset, frame_size = self.place(tf.shape(images)[-3:-1], size)
         if self.resampler == "pillow":
             images = _whole_levels(images)

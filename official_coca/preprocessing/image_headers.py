@@ -13,13 +13,21 @@ import tensorflow as tf
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-_HEADER_SIZE = 32
+_HEADER_SIZE = 66  # up to the colour masks of a BMP
 _JPEG_WINDOW = 16
 # Photographs have tens of segments before their size, as many hundreds as megabytes of metadata
 # need; a hostile file can have hundreds of thousands.
 _MOST_JPEG_SEGMENTS = 500
 _START_OF_FRAME = [0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF]
 _CMYK_CHANNELS = 4
+# An encoder makes a dozen scans at most, each of which a decoder works through the whole picture
+# for, were it of 26 bytes. Film that telephones put behind a photo can look like a start of a scan
+# by chance, once in 65,536 bytes.
+_START_OF_SCAN = b"\xff\xda"
+_MOST_SCANS, _BYTES_PER_SCAN = 100, 2**14
+_BITMAP_BITS = [8, 24, 32]  # that TensorFlow's decoder reads
+_BITMAP_MASKED = 3  # BI_BITFIELDS
+_BITMAP_MASKS = [0x00FF0000, 0x0000FF00, 0x000000FF]  # where it looks for red, green and blue
 _WITHOUT_LENGTH = [0x01, *range(0xD0, 0xD8)]
 _NO_SIZE_TO_COME = [0xD8, 0xD9, 0xDA]  # a second start, the end, the pixels
 
@@ -28,8 +36,8 @@ def servable_pixels(encoded):
     """Returns the pixels that each file declares, (B,) int64; 0 for what is not served.
 
     Not served are other formats than JPEG, PNG, GIF, BMP and WebP, animated WebP, JPEG without a
-    frame header or of four colours (CMYK), PNG of 16 bits, and pictures of one pixel. Works in a
-    graph, for any B.
+    frame header, of four colours (CMYK) or of hundreds of scans, PNG of 16 bits, BMP with colours
+    in an uncommon order, and pictures of one pixel. Works in a graph, for any B.
 
     Args:
         encoded: (B,) strings.
@@ -88,7 +96,13 @@ def _gif_size(header):
 
 def _bitmap_size(header):
     height = little_endian(header, 22, 4)
-    return little_endian(header, 18, 4), tf.minimum(height, 2**32 - height)  # top-down: negative
+    height = tf.minimum(height, 2**32 - height)  # top-down: negative
+    bits = little_endian(header, 28, 2)
+    masks = tf.stack([little_endian(header, position, 4) for position in (54, 58, 62)], axis=-1)
+    is_masked = little_endian(header, 30, 4) == _BITMAP_MASKED
+    is_common = tf.reduce_all(masks == tf.constant(_BITMAP_MASKS, tf.int64), axis=-1)
+    is_served = _is_among(bits, _BITMAP_BITS) & (~is_masked | is_common)
+    return little_endian(header, 18, 4), height * tf.cast(is_served, tf.int64)
 
 
 def _lossy_webp_size(header):
@@ -133,8 +147,14 @@ def _jpeg_pixels(encoded, is_jpeg):
         position = tf.where(walking, position + advance, position)
         return step + 1, position, walking & ~found & ~hopeless & (position < lengths), pixels
 
+    is_jpeg &= _num_scans(encoded, is_jpeg) <= _MOST_SCANS + lengths // _BYTES_PER_SCAN
     start = (0, tf.fill(tf.shape(lengths), 2), is_jpeg, tf.zeros_like(lengths, tf.int64))
     return tf.while_loop(is_open, walk, start)[-1]
+
+
+def _num_scans(encoded, is_jpeg):
+    pieces = tf.strings.split(tf.where(is_jpeg, encoded, ""), _START_OF_SCAN)
+    return tf.cast(pieces.row_lengths(), tf.int32) - 1
 
 
 def _is_among(values, choices):

@@ -1,9 +1,14 @@
 """Sizes are read off the headers of every format."""
 
+import io
+
+import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from official_coca.preprocessing import image_headers
+from official_coca.preprocessing.decode_image import decode_image
 from tests.preprocessing import pictures
 
 GOOD = pictures.good_pictures()
@@ -44,11 +49,24 @@ def test_what_is_no_picture_declares_nothing(servable_pixels):
     assert dict(zip(names, declared.numpy())) == dict.fromkeys(names, 0)
 
 
-def test_cmyk_16_bits_and_one_pixel_declare_nothing(servable_pixels):
+def test_unusual_pictures_declare_nothing(servable_pixels):
     unusual = pictures.unusual_pictures()
     unusual = {name: file for name, file in unusual.items() if "animated" not in name}
     declared = servable_pixels(tf.constant(list(unusual.values())))
     assert dict(zip(unusual, declared.numpy())) == dict.fromkeys(unusual, 0)
+
+
+def test_a_dozen_scans_and_a_film_behind_the_photo_are_served(servable_pixels):
+    film = np.random.default_rng(0).bytes(10_000_000)  # 150 starts of a scan by chance
+    files = [pictures.jpeg_of_scans(5), GOOD["jpeg"] + film]
+    assert servable_pixels(tf.constant(files)).numpy().all()
+
+
+def test_bitmap_with_masks_in_the_common_order_is_served(servable_pixels):
+    file = pictures.masked_bitmap(0xFF0000, 0xFF00, 0xFF)
+    assert servable_pixels(tf.constant([file])).numpy().all()
+    expected = Image.open(io.BytesIO(file)).convert("RGB")
+    np.testing.assert_array_equal(decode_image(file), expected)
 
 
 def test_there_may_be_no_files(servable_pixels):

@@ -1,6 +1,8 @@
 """Decoding of every kind of picture, and one path for bytes and for pixels."""
 
 import io
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -9,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from official_coca.errors import InvalidInputError
+from official_coca.preprocessing import framing
 from official_coca.preprocessing.image import ImageConverter, decode_image
 
 
@@ -131,6 +134,36 @@ def test_crop_keeps_the_centre_and_the_aspect_ratio(stored):
     assert row_step == pytest.approx(column_step, rel=0.15)
     centre = middle.mean(axis=(0, 1))
     np.testing.assert_allclose(centre[:2], [(height - 1) / 2, (width - 1) / 2], atol=row_step)
+
+
+@pytest.mark.parametrize("stored", [(1, 500), (3, 601), (700, 2), (40, 1500), (10, 200)])
+def test_long_picture_is_cropped_to_its_middle_within_a_pixel(stored):
+    converter = ImageConverter((8, 12), resize_mode="crop", mean=(0,) * 3, std=(1,) * 3)
+    length = max(stored)
+    ramp = np.linspace(0, 255, length, dtype=np.float32)
+    ramp = ramp[None, :] if stored[1] == length else ramp[:, None]
+    pixels = np.broadcast_to(ramp[..., None], (*stored, 3)).astype(np.float32)
+    size = tuple(framing.covering_size(tf.constant(stored), (8, 12)).numpy())
+    whole = tf.image.resize(pixels, size, antialias=True)
+    expected = framing.cut(whole, framing.centre_offset(size, np.array((8, 12))), (8, 12)) / 255
+    step = 1 / length / (max(size) / length)  # from a pixel of the frame to the next
+    np.testing.assert_allclose(converter(pixels), expected, atol=1.01 * step)
+
+
+def test_long_picture_that_is_cropped_takes_no_memory_in_proportion_to_its_length():
+    code = """
+import resource, tensorflow as tf
+from official_coca.preprocessing.image import ImageConverter
+from tests.preprocessing import pictures
+converter = ImageConverter(32, resize_mode="crop")
+converter.decode([pictures.png_of_zeros(100, 1)])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+converter.decode([pictures.png_of_zeros(300_000, 1)])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) < 100_000  # KiB; resized as a whole it would take 3,600,000
 
 
 def test_squash_fills_the_frame_with_the_whole_picture():

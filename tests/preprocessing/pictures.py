@@ -67,11 +67,46 @@ def unusual_pictures():
         "png animated with a profile before": animation("PNG", icc_profile=b"profile" * 99),
         "gif animated": animation("GIF"),
         "gif animated of large frames": animation("GIF", 2, (400, 300)),
+        "gif animated with stray bytes between": with_bytes_between_frames(b"\0\1\2"),
+        "gif animated with 20,000 comments between": with_bytes_between_frames(
+            b"\x21\xfe\x01a\0" * 20_000
+        ),
+        "png animated behind 600 texts": with_texts(animation("PNG"), 600),
+        "jpeg of 300 scans": jpeg_of_scans(300),
+        "bmp of red, green, blue": masked_bitmap(0xFF, 0xFF00, 0xFF0000),
         **{
             f"{kind.lower()} of one pixel": encode(random_picture((1, 1)), kind)
             for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP")
         },
     }
+
+
+def with_bytes_between_frames(between):
+    """A GIF of two frames with something before the second."""
+    gif = animation("GIF", 1)
+    frame = gif[gif.index(b"\x2c" + struct.pack("<HHHH", 0, 0, WIDTH, HEIGHT)) :]
+    return gif[:-1] + between + frame
+
+
+def with_texts(file, count):
+    """A PNG with text chunks behind its header."""
+    header_end = 8 + 25
+    return file[:header_end] + png_chunk(b"tEXt", b"a\0b") * count + file[header_end:]
+
+
+def jpeg_of_scans(count):
+    """A progressive JPEG whose last scan is there so many times."""
+    jpeg = encode(random_picture(), "JPEG", progressive=True)
+    last = jpeg.rindex(b"\xff\xda")
+    return jpeg[:last] + jpeg[last:-2] * count + jpeg[-2:]
+
+
+def masked_bitmap(*masks):
+    """A BMP of 32 bits a pixel that says where its red, green and blue are."""
+    pixels = random_picture(channels=4).tobytes()
+    header = struct.pack("<IiiHHIIiiII", 40, WIDTH, HEIGHT, 1, 32, 3, len(pixels), 0, 0, 0, 0)
+    content = header + struct.pack("<III", *masks) + pixels
+    return b"BM" + struct.pack("<IHHI", 14 + len(content), 0, 0, 14 + 40 + 12) + content
 
 
 def bombs(width=20_000, height=20_000):
