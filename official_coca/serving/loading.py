@@ -1,7 +1,5 @@
 """One way to load what the package writes: presets and SavedModels."""
 
-import pathlib
-
 from official_coca.errors import InvalidInputError
 from official_coca.models.coca import CoCa
 from official_coca.models.coca_presets import PRESETS
@@ -9,9 +7,10 @@ from official_coca.models.open_clip_checkpoint import is_open_clip_checkpoint
 from official_coca.models.open_weights import OPEN_WEIGHTS
 from official_coca.saving import handles
 from official_coca.saving.presets import CONFIG_FILE
+from official_coca.serving.served_version import check_files
 from official_coca.serving.signature import read_meta_graph
 from official_coca.serving.text_operations import register_text_operations
-from official_coca.serving.versions import SAVED_MODEL_FILE, newest_version
+from official_coca.serving.versions import SAVED_MODEL_FILE, versions_newest_first
 
 
 def load(handle):
@@ -36,14 +35,26 @@ def load(handle):
     if (directory / CONFIG_FILE).exists() or is_open_clip_checkpoint(directory):
         return CoCa.from_preset(handle)
     directory = handles.resolve_saved_model(handle, directory)
-    saved_model = directory if (directory / SAVED_MODEL_FILE).is_file() else None
-    saved_model = saved_model or newest_version(directory)
-    if saved_model is None:
+    if (directory / SAVED_MODEL_FILE).is_file():
+        return _load_saved_model(directory)
+    versions = versions_newest_first(directory)
+    if not versions:
         raise InvalidInputError(
             f"{handle} holds neither a preset ({CONFIG_FILE}) nor a SavedModel "
             f"({SAVED_MODEL_FILE}, or numbered versions of it)"
         )
-    return _load_saved_model(pathlib.Path(saved_model))
+    # Where none is whole, TensorFlow says what is wrong with the newest.
+    return _load_saved_model(next(filter(_is_whole, versions), versions[0]))
+
+
+def _is_whole(version):
+    import tensorflow as tf
+
+    try:
+        check_files(version, read_meta_graph(version))
+    except (OSError, ValueError, tf.errors.OpError):
+        return False
+    return True
 
 
 def _load_saved_model(directory):

@@ -50,14 +50,13 @@ def write_version(directory, write):
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def newest_version(directory):
-    """Returns the path of the version with the highest number that is whole, or None."""
-    numbers = [
-        number
-        for number in _numbers(pathlib.Path(directory))
-        if (pathlib.Path(directory) / str(number) / SAVED_MODEL_FILE).is_file()
-    ]
-    return pathlib.Path(directory) / str(max(numbers)) if numbers else None
+def versions_newest_first(directory):
+    """Returns the paths of the versions that have a graph, the highest number first."""
+    versions = (
+        pathlib.Path(directory) / str(number)
+        for number in sorted(_numbers(pathlib.Path(directory)), reverse=True)
+    )
+    return [version for version in versions if (version / SAVED_MODEL_FILE).is_file()]
 
 
 def _publish(directory, unfinished):

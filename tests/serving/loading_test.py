@@ -1,6 +1,7 @@
 """`official_coca.load` takes presets and SavedModels from wherever they are."""
 
 import pathlib
+import shutil
 
 import pytest
 import tensorflow as tf
@@ -41,6 +42,17 @@ def test_handle_with_nothing_in_it_is_named(tmp_path):
 def test_damaged_saved_model_is_named(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"damaged")
     with pytest.raises(InvalidInputError, match="cannot be read"):
+        official_coca.load(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["saved_model.pb", "variables/variables.index"])
+def test_newest_version_that_is_whole_is_loaded(directory, tmp_path, damage):
+    for version in ("1", "2"):
+        shutil.copytree(directory / "1", tmp_path / version)
+    (tmp_path / "2" / damage).write_bytes(b"")
+    assert official_coca.load(tmp_path).encode_text is not None
+    (tmp_path / "1" / damage).write_bytes(b"")
+    with pytest.raises(InvalidInputError, match="2 cannot be read"):
         official_coca.load(tmp_path)
 
 
