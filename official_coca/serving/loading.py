@@ -19,7 +19,9 @@ def load(handle):
     Args:
         handle: a directory, "hf://owner/repository" or "kaggle://owner/model/framework/variation"
             with a preset, a checkpoint of open_clip, a SavedModel, or numbered versions of one, of
-            which the newest that is whole is taken; or a name that `CoCa.from_preset` knows.
+            which the newest that is whole is taken; or a name that `CoCa.from_preset` knows. What
+            was downloaded before is found without a network; of Kaggle's only by its version,
+            as in "kaggle://owner/model/framework/variation/2".
 
     Raises:
         InvalidInputError: an unknown handle, or one with neither in it.
