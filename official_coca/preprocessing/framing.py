@@ -17,7 +17,7 @@ def without_far_ends(images, frame_size):
     times the pixels of the frame. Others stay as they are. The middle stays where it is, so that
     what the frame shows moves by a fraction of its pixels at most.
     """
-    stored_size = tf.shape(images)[-3:-1]
+    stored_size = tf.shape(images, tf.int64)[-3:-1]  # products of 32 bits would overflow
     # h W / H and w H / W, rounded up: the pixels of a side of which the frame shows one length.
     shown = -(-stored_size[::-1] * frame_size // frame_size[::-1])
     longest = shown * _LONGEST_COVER

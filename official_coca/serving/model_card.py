@@ -27,11 +27,12 @@ tensor signatures take. It has `variables`, `trainable_variables` and `regulariz
 ## Bad rows
 
 A row is bad, has `valid` false and zero or empty outputs when its image is empty, cut off, no
-{formats}, animated, CMYK, of 16 bits a channel or of one pixel, or declares more than
-{max_image_pixels:,} pixels; when its text is empty or not UTF-8; when its token ids lie outside the
-vocabulary; or when its pixels are not finite, or too large to compute with. Convert such pictures to 8-bit RGB before you send
-them. Grey and transparent pictures are good; alpha is dropped, and EXIF orientation is not applied.
-Texts too long are cut.
+{formats}, animated, CMYK, of 16 bits a channel, of one pixel or a JPEG of
+hundreds of scans, or declares more than {max_image_pixels:,} pixels; when its text is empty or not
+UTF-8; when its token ids lie outside the vocabulary; or when its pixels are not finite, or too
+large to compute with. Convert such pictures to 8-bit RGB before you send them. Grey and
+transparent pictures are good; alpha is dropped, and EXIF orientation is not applied. Texts too long
+are cut.
 
 {rows}
 

@@ -158,7 +158,7 @@ from tests.preprocessing import pictures
 converter = ImageConverter(32, resize_mode="crop")
 converter.decode([pictures.png_of_zeros(100, 1)])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-converter.decode([pictures.png_of_zeros(300_000, 1)])
+converter.decode([pictures.png_of_zeros(300_000, 1), pictures.png_of_zeros(1, 300_000)])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
