@@ -18,6 +18,7 @@ import asyncio
 import collections
 import concurrent.futures
 import json
+import re
 import secrets
 import threading
 
@@ -40,6 +41,7 @@ _MAX_JOBS = 32
 _THREADS = 2
 _KEPT_IMAGES = 1024  # embeddings of dropped images, for labels that are edited
 _MAP_UNITS = 65_535  # places are sent as whole numbers, which are short
+_ROW = "[0-9]{1,9}"
 
 
 class DemoApp:
@@ -72,7 +74,7 @@ class DemoApp:
             middlewares=[answer_errors, page_security.guard(self._host)],
             client_max_size=MAX_IMAGE_BYTES,
         )
-        row = "{row:[0-9]{1,9}}"
+        row = f"{{row:{_ROW}}}"
         application.add_routes(
             [
                 web.get("/", send_page_file),
@@ -193,9 +195,9 @@ class DemoApp:
 
     def _embedding(self, image):
         """(E,) of an image by the name that /look gave it."""
-        kind, _, row = image.partition("-")
-        if kind == "row" and row.isdecimal() and int(row) < len(self._index.rows):
-            return np.array(self._index.embeddings[int(row)])
+        row = re.fullmatch(f"row-({_ROW})", image)
+        if row and int(row[1]) < len(self._index.rows):
+            return np.array(self._index.embeddings[int(row[1])])
         if image in self._dropped:
             self._dropped.move_to_end(image)
             return self._dropped[image]

@@ -37,7 +37,7 @@ def read_labels(body):
     try:
         fields = json.loads(body)
         image, labels = fields["image"], fields["labels"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):  # the last: nested too deeply
         image, labels = None, None
     is_list = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
     if not is_list or not isinstance(image, str):
