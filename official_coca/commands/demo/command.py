@@ -66,10 +66,15 @@ async def _serve(model, handle, images, listener):
 
     from official_coca.commands.demo.demo_app import DemoApp
 
-    logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL)
+    # A defect is logged by `answer_errors`, what clients do is not.
+    for name in ("aiohttp.access", "aiohttp.server"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     app = DemoApp(model, handle, images, listener.getsockname()[0])
     runner = web.AppRunner(
-        app.application(), handler_cancellation=True, shutdown_timeout=_LAST_CALLS
+        app.application(),
+        handler_cancellation=True,
+        shutdown_timeout=_LAST_CALLS,
+        auto_decompress=False,  # the rest of a refused body would be inflated for seconds
     )
     await runner.setup()
     await web.SockSite(runner, listener).start()

@@ -32,7 +32,12 @@ from official_coca.commands.demo.model_worker import ModelWorker
 from official_coca.commands.demo.neighbour_search import NeighbourSearch
 from official_coca.commands.demo.page_answers import answer_errors, json_response
 from official_coca.commands.demo.page_files import send_page_file
-from official_coca.commands.demo.page_requests import NUM_NEIGHBOURS, read_labels, read_text
+from official_coca.commands.demo.page_requests import (
+    NUM_NEIGHBOURS,
+    read_body,
+    read_labels,
+    read_text,
+)
 from official_coca.commands.demo.pictures import SIDES, Pictures
 from official_coca.serving.request_error import RequestError
 
@@ -146,7 +151,7 @@ class DemoApp:
         return json_response({"found": await self._nearest(embedding)})
 
     async def _look_at_dropped(self, request):
-        encoded = await request.read()
+        encoded = await read_body(request)
         pixels = await self._in_thread(self._model.decode, encoded)
         embedding = await self._worker.result(self._model.embed_image(pixels))
         name = f"dropped-{secrets.token_hex(8)}"
@@ -188,7 +193,7 @@ class DemoApp:
 
     async def _label(self, request):
         self._require(self._model.text_problem)
-        image, labels = read_labels(await request.read())
+        image, labels = read_labels(await read_body(request))
         embedding = self._embedding(image)
         probabilities = await self._worker.result(self._model.classify(embedding, labels))
         return json_response({"probabilities": [float(share) for share in probabilities]})

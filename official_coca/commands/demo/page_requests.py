@@ -4,10 +4,22 @@ import json
 
 from official_coca.errors import InvalidInputError
 from official_coca.evaluation.zero_shot import check_class_names
+from official_coca.serving.request_error import RequestError
 
 NUM_NEIGHBOURS = 24
 MAX_LABELS = 200
 _MOST_CHARACTERS = 1000
+
+
+async def read_body(request):
+    """Returns the body of a request.
+
+    Raises:
+        RequestError: it is compressed, which the page never does.
+    """
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise RequestError(415, "send the body as it is, without Content-Encoding")
+    return await request.read()
 
 
 def read_text(text):

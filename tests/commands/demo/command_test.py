@@ -1,8 +1,19 @@
-"""Mistakes at the start of `coca demo`."""
+"""Mistakes at the start of `coca demo`, and of clients, which its terminal does not show."""
 
+import asyncio
+import contextlib
+import gzip
+import json
+import os
+import signal
 import socket
 
 import pytest
+from aiohttp import compression_utils
+
+from official_coca.commands.demo import command
+from official_coca.commands.embedding_index import EmbeddingIndex
+from official_coca.serving.listener import LOOPBACK, listen
 
 
 @pytest.mark.parametrize(
@@ -27,3 +38,64 @@ def test_port_in_use_is_told_before_the_model_is_loaded(coca, photos, capsys):
         port = taken.getsockname()[1]
         assert coca("demo", f"--images={photos}", f"--port={port}") == 2
     assert f"--port={port}" in capsys.readouterr().err
+
+
+def answers_to(requests, model, index):
+    """What the running program sends back to the bytes of each request, until it closes."""
+    listener = listen(LOOPBACK, 0)
+    port = listener.getsockname()[1]
+
+    async def answer_to(request):
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        with contextlib.closing(writer):
+            writer.write(request)
+            return await reader.read()
+
+    async def main():
+        serving = asyncio.create_task(command._serve(model, "the model", index, listener))
+        while not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            await asyncio.sleep(0.01)
+        answers = [await answer_to(request) for request in requests]
+        os.kill(os.getpid(), signal.SIGINT)
+        await serving
+        return answers
+
+    return asyncio.run(main())
+
+
+def post(path, body, *headers):
+    lines = (f"POST {path} HTTP/1.1", "Host: localhost", "Connection: close", *headers)
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def test_malformed_bodies_are_refused_without_a_word_in_the_terminal(
+    coca, model, photos, caplog, capsys
+):
+    assert coca("index", photos) == 0
+    capsys.readouterr()
+    requests = [
+        post("/look", b"zz\r\n", "Transfer-Encoding: chunked"),
+        post("/look", b"xx", "Content-Encoding: gzip", "Content-Length: 2"),
+        post("/labels", b"xx", "Content-Encoding: br", "Content-Length: 2"),
+    ]
+    answers = answers_to(requests, model, EmbeddingIndex(photos))
+    assert [answer.split()[1] for answer in answers] == [b"400", b"415", b"415"]
+    for answer in answers[1:]:
+        assert "without Content-Encoding" in json.loads(answer.splitlines()[-1])["error"]
+    assert not caplog.records and capsys.readouterr().err == "stopped\n"
+
+
+def test_compressed_body_is_never_inflated(coca, model, photos, monkeypatch):
+    assert coca("index", photos) == 0
+    inflated = []
+    inflate = compression_utils.ZLibDecompressor.decompress_sync
+
+    def record(*arguments, **options):
+        inflated.append(inflate(*arguments, **options))
+        return inflated[-1]
+
+    monkeypatch.setattr(compression_utils.ZLibDecompressor, "decompress_sync", record)
+    bomb = gzip.compress(bytes(2**24))
+    headers = ("Content-Encoding: gzip", f"Content-Length: {len(bomb)}")
+    (answer,) = answers_to([post("/look", bomb, *headers)], model, EmbeddingIndex(photos))
+    assert answer.split()[1] == b"415" and not inflated
