@@ -56,9 +56,12 @@ class Pictures:
 
 
 def _opaque(image):
-    """The picture in RGB; on white where it is transparent."""
+    """The picture in RGB of 8 bits; on white where it is transparent."""
     from PIL import Image
 
+    if image.mode.startswith("I;16"):
+        # Pillow's own conversion clips. A transparent level is shown, as the model sees it.
+        return image.point(lambda level: level / 256).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")
