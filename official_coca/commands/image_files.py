@@ -38,6 +38,22 @@ def find_images(arguments):
     return files
 
 
+def keep_within(directory, files):
+    """Returns the files of a directory; what a link leads out of it to gets that as its problem."""
+    return [
+        file._replace(problem="it is a link that leads out of the directory")
+        if os.path.islink(file.path) and not lies_within(directory, file.path)
+        else file
+        for file in files
+    ]
+
+
+def lies_within(directory, path):
+    """Whether a path, after all links, is one within a directory."""
+    directory = os.path.realpath(directory)
+    return os.path.commonpath([directory, os.path.realpath(path)]) == directory
+
+
 def is_image_argument(argument):
     """Whether an argument that may be an image or a text is meant as an image.
 

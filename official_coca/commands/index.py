@@ -34,7 +34,8 @@ def main(arguments):
         old = existing_index(place)
         handle = indexing_model(flags.model, old)
         model = model_flag.load_model(handle)
-        return refresh(model, handle, old, directory, place, flags.batch_size, flags.json)
+        files = image_files.find_images([directory])
+        return refresh(model, handle, old, files, directory, place, flags.batch_size, flags.json)
 
 
 def check_places(directory, output):
@@ -71,14 +72,15 @@ def indexing_model(flag, old):
     return model_flag.chosen_model(flag or (old and old.model), model_flag.EMBEDDING_MODEL)
 
 
-def refresh(model, handle, old, directory, place, batch_size, as_json=False):
+def refresh(model, handle, old, files, directory, place, batch_size, as_json=False):
     """Brings an index up to date with its images and prints a summary; the caller holds its lock.
 
     Args:
         model: of the `handle`.
         handle: what the index names as its model.
         old: the `EmbeddingIndex` that is there, or None.
-        directory: of the images.
+        files: the `ImageFile`s to index.
+        directory: that they lie in.
         place: of the index.
         batch_size: images embedded at a time.
         as_json: whether to print JSON.
@@ -93,12 +95,12 @@ def refresh(model, handle, old, directory, place, batch_size, as_json=False):
         print("the index was made by another model: every image is embedded anew", file=sys.stderr)
     handle = os.path.abspath(handle) if os.path.isdir(handle) else handle
 
-    current = {file: _row(file.path, directory) for file in image_files.find_images([directory])}
+    current = {file: _row(file.path, directory) for file in files}
     known = {}
     if old and old.fingerprint == fingerprint:
         known = {row: number for number, row in enumerate(old.rows)}
-    kept = [known[row] for row in current.values() if row in known]
-    new = [file for file, row in current.items() if row not in known]
+    kept = [known[row] for file, row in current.items() if not file.problem and row in known]
+    new = [file for file, row in current.items() if file.problem or row not in known]
 
     writer = embedding_index.IndexWriter(place, handle, fingerprint, directory)
     for number in kept:

@@ -7,8 +7,9 @@ a caption, which appears as it is written, and the likeliest of labels that you 
 the space of the embeddings. Everything comes from this program: the page works offline.
 
 The images are embedded first, into the index that `coca index` makes too; later starts embed only
-what is new. The page can be reached from this machine alone unless --host says otherwise: whoever
-reaches it can see all images, without a password. Ctrl-C ends the program.
+what is new. A link that leads out of the directory is skipped. The page can be reached from this
+machine alone unless --host says otherwise: whoever reaches it can see all images, without a
+password. Ctrl-C ends the program.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import logging
 import signal
 import sys
 
-from official_coca.commands import index, model_flag
+from official_coca.commands import image_files, index, model_flag
 from official_coca.errors import InvalidInputError
 from official_coca.program import ArgumentParser, run_program
 from official_coca.serving.listener import LOOPBACK, listen, port_number, url
@@ -36,7 +37,9 @@ def main(arguments):
         old = index.existing_index(place)
         handle = index.indexing_model(flags.model, old)
         model = _load(handle)
-        index.refresh(model, handle, old, directory, place, flags.batch_size)
+        # What `Pictures` would not show must not be found either.
+        files = image_files.keep_within(directory, image_files.find_images([directory]))
+        index.refresh(model, handle, old, files, directory, place, flags.batch_size)
     images = embedding_index.EmbeddingIndex(place)
     if not images.rows:
         raise InvalidInputError(f"none of the images in --images={flags.images} can be used")

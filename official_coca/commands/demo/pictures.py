@@ -4,6 +4,7 @@ import functools
 import io
 import os
 
+from official_coca.commands import image_files
 from official_coca.errors import InvalidInputError
 
 SIDES = {"small": 224, "large": 900}  # longest side in pixels
@@ -21,7 +22,6 @@ class Pictures:
 
     def __init__(self, index):
         self._index = index
-        self._root = os.path.realpath(index.images)
         self.jpeg = functools.lru_cache(_KEPT)(self._jpeg)
 
     def path(self, row):
@@ -31,7 +31,7 @@ class Pictures:
             InvalidInputError: a symbolic link leads outside of the directory.
         """
         path = os.path.realpath(self._index.path(row))
-        if os.path.commonpath([path, self._root]) != self._root:
+        if not image_files.lies_within(self._index.images, path):
             raise InvalidInputError("this file lies outside of the directory")
         return path
 

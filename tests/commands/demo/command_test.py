@@ -40,6 +40,26 @@ def test_port_in_use_is_told_before_the_model_is_loaded(coca, photos, capsys):
     assert f"--port={port}" in capsys.readouterr().err
 
 
+def test_link_out_of_the_directory_is_named_and_not_found(coca, photos, monkeypatch, capsys):
+    async def serve(*_):
+        pass
+
+    outside = photos.rename(photos.parent / "others") / "a.png"
+    (photos / "beach").mkdir(parents=True)
+    (photos / "own.png").write_bytes(outside.read_bytes())
+    (photos / "within.png").symlink_to("own.png")
+    (photos / "beach" / "link.png").symlink_to(outside)
+    assert coca("index", photos) == 0
+    assert len(EmbeddingIndex(photos).rows) == 3
+    monkeypatch.setattr(command, "_serve", serve)
+    capsys.readouterr()
+    assert coca("demo", f"--images={photos}", "--port=0") == 0
+    problem = "it is a link that leads out of the directory"
+    lines = [f"skipped {photos}/beach/link.png: {problem}", "1 of 1 images was skipped"]
+    assert capsys.readouterr().err.splitlines() == lines
+    assert [row.path for row in EmbeddingIndex(photos).rows] == ["own.png", "within.png"]
+
+
 def answers_to(requests, model, index):
     """What the running program sends back to the bytes of each request, until it closes."""
     listener = listen(LOOPBACK, 0)
