@@ -1,4 +1,4 @@
-"""What every program of the package does with bad input: one clear line and exit code 2."""
+"""What programs of the package share: bad input is one clear line and exit code 2."""
 
 import argparse
 import os
@@ -8,6 +8,9 @@ from official_coca.errors import InvalidInputError
 
 # TensorFlow greets every start with lines about the machine; a program imports this module first.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# Names the model of programs that are called without --model.
+MODEL_VARIABLE = "COCA_MODEL"
 
 
 class ArgumentParser(argparse.ArgumentParser):

@@ -5,12 +5,12 @@ import sys
 
 from official_coca.errors import InvalidInputError
 from official_coca.models.open_weights import OPEN_WEIGHTS
+from official_coca.program import MODEL_VARIABLE
 
-ENVIRONMENT_VARIABLE = "COCA_MODEL"
 CAPTIONING_MODEL = "coca_vit_l_14_mscoco"
 # The smaller one: whoever embeds has many images.
 EMBEDDING_MODEL = "coca_vit_b_32_laion2b"
-ELSE = f"${ENVIRONMENT_VARIABLE}, else {{}}"
+ELSE = f"${MODEL_VARIABLE}, else {{}}"
 
 
 def add_model_flag(parser, default):
@@ -25,7 +25,7 @@ def add_model_flag(parser, default):
 
 def chosen_model(flag, default):
     """The handle to load: the flag, else the environment's, else `default`."""
-    return flag or os.environ.get(ENVIRONMENT_VARIABLE) or default
+    return flag or os.environ.get(MODEL_VARIABLE) or default
 
 
 def load_model(handle):

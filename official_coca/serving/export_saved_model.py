@@ -8,9 +8,11 @@ The first run writes EXPORT_DIR/1, the next EXPORT_DIR/2 and so on, each with a 
 describes its signatures.
 """
 
+import os
 import sys
 
-from official_coca.program import ArgumentParser, run_program  # first: it quietens TensorFlow
+# First: it quietens TensorFlow.
+from official_coca.program import MODEL_VARIABLE, ArgumentParser, run_program
 
 
 def main(arguments):
@@ -40,7 +42,13 @@ def main(arguments):
 def _parse(arguments):
     parser = ArgumentParser(prog="python -m official_coca.serving.export_saved_model",
                             description=__doc__)  # fmt: skip
-    parser.add_argument("--model", required=True, help="a preset directory or handle")
+    model = os.environ.get(MODEL_VARIABLE)
+    parser.add_argument(
+        "--model",
+        default=model,
+        required=not model,
+        help=f"a preset directory or handle; default: ${MODEL_VARIABLE}",
+    )
     parser.add_argument("--export_dir", required=True, help="directory of the versions")
     parser.add_argument("--signatures", help="names with commas between them; all by default")
     parser.add_argument("--sampler", default="greedy", help="greedy, beam, top_k, top_p, ...")

@@ -140,6 +140,17 @@ def test_program_writes_the_next_version(model, tmp_path, capsys):
     assert "encode_txt" in capsys.readouterr().err
 
 
+def test_program_takes_the_model_of_the_environment(model, tmp_path, monkeypatch, capsys):
+    model.save_to_preset(tmp_path / "preset")
+    flags = [f"--export_dir={tmp_path / 'models'}", "--signatures=encode_text"]
+    monkeypatch.delenv("COCA_MODEL", raising=False)
+    assert run_program(program.main, flags) == 2
+    assert "required: --model" in capsys.readouterr().err
+    monkeypatch.setenv("COCA_MODEL", str(tmp_path / "preset"))
+    assert run_program(program.main, flags) == 0
+    assert (tmp_path / "models" / "1").is_dir()
+
+
 def test_a_fresh_process_serves_a_model_with_a_sentence_piece_tokenizer(directory):
     code = (
         "from official_coca.serving.served_version import ServedVersion\n"
