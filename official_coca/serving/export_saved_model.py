@@ -13,6 +13,7 @@ import sys
 
 # First: it quietens TensorFlow.
 from official_coca.program import MODEL_VARIABLE, ArgumentParser, run_program
+from official_coca.errors import InvalidInputError
 
 
 def main(arguments):
@@ -71,7 +72,10 @@ def _parse(arguments):
         action="store_true",
         help="write the preprocessor and encoder of the TF-Hub text API too",
     )
-    return parser.parse_args(arguments)
+    values = parser.parse_args(arguments)
+    if not values.export_dir:
+        raise InvalidInputError("--export_dir is empty; name a directory")
+    return values
 
 
 if __name__ == "__main__":

@@ -151,6 +151,13 @@ def test_program_takes_the_model_of_the_environment(model, tmp_path, monkeypatch
     assert (tmp_path / "models" / "1").is_dir()
 
 
+def test_program_refuses_an_empty_directory(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run_program(program.main, ["--model=preset", "--export_dir="]) == 2
+    assert capsys.readouterr().err == "error: --export_dir is empty; name a directory\n"
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_fresh_process_serves_a_model_with_a_sentence_piece_tokenizer(directory):
     code = (
         "from official_coca.serving.served_version import ServedVersion\n"
