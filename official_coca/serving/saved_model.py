@@ -7,6 +7,8 @@
     DIR/text_preprocessor/1/, DIR/text_encoder/1/    on request, the pair of the TF-Hub text API
 """
 
+import contextlib
+import os
 import pathlib
 
 import keras
@@ -17,7 +19,7 @@ from official_coca.preprocessing.safe_decode import MAX_PIXELS
 from official_coca.serving.equal_constants import merge_equal_constants
 from official_coca.serving.export_module import ExportModule
 from official_coca.serving.model_card import model_card
-from official_coca.serving.serving_kit import write_serving_kit
+from official_coca.serving.serving_kit import KIT_DIRECTORY, write_serving_kit
 from official_coca.serving.signature import read_meta_graph
 from official_coca.serving.text_operations import has_text_operations
 from official_coca.serving.text_pair import TextEncoder, TextPreprocessor
@@ -26,6 +28,7 @@ from official_coca.serving.versions import write_version
 from official_coca.serving.warmup import write_warmup_requests
 
 PRECISIONS = ("float32", "bfloat16")
+_TEXT_PAIR = ("text_preprocessor", "text_encoder")
 
 
 def export_saved_model(
@@ -60,8 +63,10 @@ def export_saved_model(
 
     Raises:
         InvalidInputError: what `ExportModule` refuses, an unknown precision, or a directory that
-            cannot be written.
+            cannot be written. No version is written then.
     """
+    directory = pathlib.Path(directory)
+    _check_places(directory, (KIT_DIRECTORY, *_TEXT_PAIR) if text_pair else (KIT_DIRECTORY,))
     model = to_precision(model, precision)
     module = ExportModule(
         model,
@@ -74,18 +79,31 @@ def export_saved_model(
     )
     facts = {"precision": precision, "sampler": sampler, **sampler_options}
     names = [variable.path for variable in model.weights]
-    version = write_version(directory, lambda path: _write(module, names, facts, path))
-    write_serving_kit(pathlib.Path(directory))
-    if text_pair:
-        for name, part, part_names in (
-            ("text_preprocessor", TextPreprocessor(model.preprocessor), None),
-            ("text_encoder", TextEncoder(model), names),
-        ):
-            write_version(
-                pathlib.Path(directory) / name,
-                lambda path, part=part, names=part_names: _save(part, path, names),
+
+    def write(path):
+        _write(module, names, facts, path)
+        # What fails here must do so before the version has its number.
+        write_serving_kit(directory)
+        if text_pair:
+            _write_text_pair(model, names, directory)
+
+    return write_version(directory, write)
+
+
+def _check_places(directory, names):
+    """Raises `InvalidInputError` before the work if a file is where a directory must be."""
+    for place in (directory / name for name in names):
+        if os.path.lexists(place) and not place.is_dir():
+            raise InvalidInputError(
+                f"{place} is a file where the export needs a directory; move it, or export to "
+                "another directory"
             )
-    return version
+
+
+def _write_text_pair(model, names, directory):
+    preprocessor, encoder = (directory / name for name in _TEXT_PAIR)
+    write_version(preprocessor, lambda path: _save(TextPreprocessor(model.preprocessor), path))
+    write_version(encoder, lambda path: _save(TextEncoder(model), path, names))
 
 
 def _write(module, names, facts, path):
@@ -93,17 +111,28 @@ def _write(module, names, facts, path):
     default = module.default_signature.name
     functions = {s.name: getattr(module, s.name) for s in module.offered_signatures}
     _save(module, path, names, {"serving_default": functions[default], **functions})
-    has_warmup = write_warmup_requests(module, path)
+    with _file_errors():
+        has_warmup = write_warmup_requests(module, path)
     facts = {**facts, "warm-up requests": "yes" if has_warmup else "none"}
     card = model_card(module, facts, has_text_operations(read_meta_graph(path)))
     (path / "README.md").write_text(card, encoding="utf-8")
 
 
 def _save(module, path, variable_names=None, signatures=None):
-    tf.saved_model.save(module, str(path), signatures=signatures)
-    merge_equal_constants(path)
+    with _file_errors():
+        tf.saved_model.save(module, str(path), signatures=signatures)
+        merge_equal_constants(path)
     if variable_names:
         name_variables(path, variable_names)
+
+
+@contextlib.contextmanager
+def _file_errors():
+    """Raises `OSError` for a file that TensorFlow could not write, as Python does."""
+    try:
+        yield
+    except tf.errors.OpError as error:  # "FILE; REASON"
+        raise OSError(error.message.rpartition("; ")[2]) from error
 
 
 def to_precision(model, precision):

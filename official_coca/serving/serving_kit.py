@@ -17,6 +17,8 @@ import uuid
 from official_coca.serving import clients
 from official_coca.serving.warmup import MODEL_NAME
 
+KIT_DIRECTORY = "serving_kit"
+
 _MODELS = f"""\
 model_config_list {{
   config {{
@@ -82,7 +84,7 @@ _CLIENTS = ("rest_client.py", "grpc_client.py")
 
 def write_serving_kit(directory):
     """Writes `serving_kit/` beside the versions in `directory`."""
-    kit = pathlib.Path(directory) / "serving_kit"
+    kit = pathlib.Path(directory) / KIT_DIRECTORY
     kit.mkdir(exist_ok=True)
     texts = {
         "models.config": _MODELS,
@@ -95,7 +97,10 @@ def write_serving_kit(directory):
     for name, text in texts.items():
         # A server may read the file at this moment.
         unfinished = kit / f".{name}.{uuid.uuid4().hex}"
-        unfinished.write_text(text, encoding="utf-8")
-        if name.endswith(".sh"):
-            unfinished.chmod(0o755)
-        os.replace(unfinished, kit / name)
+        try:
+            unfinished.write_text(text, encoding="utf-8")
+            if name.endswith(".sh"):
+                unfinished.chmod(0o755)
+            os.replace(unfinished, kit / name)
+        finally:
+            unfinished.unlink(missing_ok=True)

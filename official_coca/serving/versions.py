@@ -30,7 +30,8 @@ def write_version(directory, write):
         The path of the version.
 
     Raises:
-        InvalidInputError: `directory` is a file, or cannot be written to.
+        InvalidInputError: `directory` is a file, or cannot be written to; `write` raises an
+            `OSError`, as where the disk is full.
     """
     directory = pathlib.Path(directory)
     try:
@@ -38,16 +39,16 @@ def write_version(directory, write):
         _remove_abandoned(directory)
         unfinished = directory / f"{_WRITING}{uuid.uuid4().hex}"
         unfinished.mkdir()
+        try:
+            write(unfinished)
+            return _publish(directory, unfinished)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or error
         raise InvalidInputError(
             f"cannot write to {directory}: {reason}; name a directory that can be written"
         ) from None
-    try:
-        write(unfinished)
-        return _publish(directory, unfinished)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def versions_newest_first(directory):

@@ -1,6 +1,8 @@
 """What an export writes, refuses and lets one choose."""
 
+import contextlib
 import re
+import resource
 import subprocess
 import sys
 
@@ -121,6 +123,39 @@ def test_wrong_argument_is_named(model, tmp_path, arguments, words):
     with pytest.raises(InvalidInputError, match=words):
         export_saved_model(model, tmp_path, **arguments)
     assert not list(tmp_path.iterdir())
+
+
+@contextlib.contextmanager
+def files_of_at_most(num_bytes):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("num_bytes", [20_000, 300_000])  # too few for variables, for the graph
+def test_write_that_fails_is_one_line_and_leaves_nothing_behind(model, tmp_path, num_bytes):
+    with pytest.raises(InvalidInputError, match="cannot write to .*: File too large"):
+        with files_of_at_most(num_bytes):
+            export_saved_model(model, tmp_path, ["encode_image"])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["serving_kit", "text_preprocessor", "text_encoder"])
+def test_file_in_the_way_is_named_before_anything_is_written(model, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InvalidInputError, match=f"{name} is a file where"):
+        export_saved_model(model, tmp_path, ["encode_text"], text_pair=True)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_kit_that_cannot_be_written_leaves_no_version_and_no_part_of_a_file(model, tmp_path):
+    (tmp_path / "serving_kit" / "models.config").mkdir(parents=True)
+    with pytest.raises(InvalidInputError, match="cannot write to .*: Is a directory"):
+        export_saved_model(model, tmp_path, ["encode_text"])
+    assert {path.name for path in tmp_path.rglob("*")} == {"serving_kit", "models.config"}
 
 
 def test_model_without_preprocessor_is_refused(tmp_path):

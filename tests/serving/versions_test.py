@@ -1,5 +1,6 @@
 """A version is whole from its first moment on."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -31,6 +32,16 @@ def test_error_leaves_nothing_behind(tmp_path):
         write_version(tmp_path, fail)
     assert not list(tmp_path.iterdir())
     assert not versions_newest_first(tmp_path)
+
+
+def test_full_disk_is_named_and_leaves_nothing_behind(tmp_path):
+    def fail(path):
+        fill(path)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(InvalidInputError, match="cannot write to .*: No space left on device; "):
+        write_version(tmp_path, fail)
+    assert not list(tmp_path.iterdir())
 
 
 def test_kill_leaves_no_number(tmp_path):
