@@ -35,7 +35,8 @@ def main(arguments):
     options = batching_options(flags)
     _check_directory(flags.model_dir)
     listener = listen(flags.host, flags.port)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until there is something to finish
+    for number in (signal.SIGTERM, signal.SIGINT):  # until there is something to finish
+        signal.signal(number, _end_at_once)
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
@@ -93,6 +94,14 @@ async def _serve(app, listener, flags):
     await stop.wait()
     app.stop_accepting()
     await runner.cleanup()
+
+
+def _end_at_once(number, _):
+    """A handler of signals; an exception instead is lost where a library's callback runs."""
+    if number == signal.SIGTERM:
+        os._exit(0)
+    os.write(sys.stderr.fileno(), b"stopped\n")  # print may be what the signal interrupted
+    os._exit(130)
 
 
 def _check_directory(directory):

@@ -22,6 +22,21 @@ from tests.serving.stand_in_saved_model import CORRUPT_PNG, png, stand_in_direct
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
+# The signal comes while the garbage is collected, where an exception of its handler is ignored.
+SIGNAL_DURING_IMPORTS = """
+import gc, signal, sys
+from official_coca.program import run_program
+from official_coca.serving.server import main
+
+def interrupt(phase, info):
+    if sys.argv[2] in sys.modules:
+        gc.callbacks.remove(interrupt)
+        signal.raise_signal(int(sys.argv[1]))
+
+gc.callbacks.append(interrupt)
+sys.exit(run_program(main, sys.argv[3:]))
+"""
+
 
 class Server:
     """A server process on a free port, over a copy of the stand-in that tests may change."""
@@ -144,6 +159,23 @@ def test_sigterm_lets_what_was_taken_finish_and_exits_with_0(server):
             except ConnectionError:
                 pass  # it had not been taken yet
     assert server.process.wait(30) == 0
+
+
+@pytest.mark.parametrize("module", ("tensorflow", "official_coca.serving.rest_app"))
+@pytest.mark.parametrize(
+    "number, code, error", [(signal.SIGTERM, 0, ""), (signal.SIGINT, 130, "stopped\n")]
+)
+def test_signal_ends_the_server_while_it_starts(tmp_path, module, number, code, error):
+    started = subprocess.run(
+        [sys.executable, "-c", SIGNAL_DURING_IMPORTS, str(int(number)), module]
+        + [f"--model_dir={tmp_path}", "--port=0"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (started.returncode, started.stdout) == (code, "")
+    assert started.stderr.endswith(error) and "Traceback" not in started.stderr
 
 
 @pytest.mark.parametrize(
