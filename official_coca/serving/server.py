@@ -77,6 +77,8 @@ async def _serve(app, listener, flags):
     """Answers until a signal comes, then until what was taken is answered."""
     from aiohttp import web
 
+    from official_coca.serving.rest_app import HANDLER_OPTIONS
+
     for name in ("aiohttp.access", "aiohttp.server"):  # what clients do is counted, not logged
         logging.getLogger(name).setLevel(logging.CRITICAL)
     runner = web.AppRunner(
@@ -84,6 +86,7 @@ async def _serve(app, listener, flags):
         handler_cancellation=True,
         shutdown_timeout=flags.shutdown_grace_seconds,
         lingering_time=_LONGEST_LINGERING,
+        **HANDLER_OPTIONS,
     )
     await runner.setup()
     await web.SockSite(runner, listener).start()

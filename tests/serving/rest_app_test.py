@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import json
 import threading
+import zlib
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from official_coca.serving.batching import BatchQueue
 from official_coca.serving.batching_options import BatchingOptions
 from official_coca.serving.model_versions import ModelVersions
-from official_coca.serving.rest_app import RequestLimits, RestApp
+from official_coca.serving.rest_app import HANDLER_OPTIONS, RequestLimits, RestApp
 from official_coca.serving.server_metrics import ServerMetrics
 from official_coca.serving.signature import Signature, TensorInfo
 
@@ -54,7 +55,9 @@ async def _client(directory, loaded=True, **options):
     queue = BatchQueue(BatchingOptions(num_batch_threads=1, **options), metrics)
     limits = RequestLimits(max_request_bytes=MOST_BYTES, timeout_seconds=10.0, max_requests=4)
     app = RestApp("coca", versions, queue, metrics, limits)
-    async with TestClient(TestServer(app.application())) as client:
+    server = TestServer(app.application())
+    await server.start_server(**HANDLER_OPTIONS)
+    async with TestClient(server) as client:
         client.rest_app, client.version = app, versions.current
         yield client
     if versions.current is not None:
@@ -129,6 +132,46 @@ def test_compressed_bodies_are_read_within_the_limit(tmp_path):
         assert (await _post(client, body, headers={"Content-Encoding": "x"}))[0] == 415
 
     _run(check, tmp_path)
+
+
+class CountingInflater:
+    """Stands in for what `zlib.decompressobj` makes; counts the bytes of all of them."""
+
+    make = staticmethod(zlib.decompressobj)
+    inflated = 0
+
+    def __init__(self, *arguments, **options):
+        self._inflater = self.make(*arguments, **options)
+
+    def decompress(self, *arguments):
+        content = self._inflater.decompress(*arguments)
+        CountingInflater.inflated += len(content)
+        return content
+
+    def __getattr__(self, name):
+        return getattr(self._inflater, name)
+
+
+@pytest.mark.parametrize("pieces, inflated", [(2, MOST_BYTES + 1), (8, 0)])
+def test_refused_body_is_not_inflated_past_the_limit(tmp_path, monkeypatch, pieces, inflated):
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    piece = compressor.compress(b" " * 2**24) + compressor.flush(zlib.Z_FULL_FLUSH)
+    assert 2 * len(piece) < MOST_BYTES < 8 * len(piece)
+    monkeypatch.setattr(zlib, "decompressobj", CountingInflater)
+    monkeypatch.setattr(CountingInflater, "inflated", 0)
+
+    async def check(client):
+        async def send():
+            for _ in range(pieces):
+                yield piece
+
+        headers = {"Content-Encoding": "deflate"}
+        async with client.post(PREDICT, data=send(), headers=headers) as response:
+            assert response.status == 413
+            assert str(MOST_BYTES) in (await response.json())["error"]
+
+    _run(check, tmp_path)
+    assert CountingInflater.inflated == inflated
 
 
 def test_request_past_its_deadline_gets_504(tmp_path):

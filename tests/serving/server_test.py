@@ -2,6 +2,7 @@
 
 import base64
 import concurrent.futures
+import gzip
 import http.client
 import json
 import pathlib
@@ -113,6 +114,14 @@ def test_status_and_metadata(server):
     assert answer["model_spec"] == {"name": "coca", "signature_name": "", "version": "1"}
     signatures = answer["metadata"]["signature_def"]["signature_def"]
     assert signatures["serving_default"]["inputs"]["image_bytes"]["dtype"] == "DT_STRING"
+
+
+def test_compressed_request_is_answered(server):
+    body = gzip.compress(json.dumps({"instances": [_b64(png())]}).encode())
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("POST", "/v1/models/coca:predict", body, {"Content-Encoding": "gzip"})
+    assert connection.getresponse().status == 200
+    connection.close()
 
 
 def test_bad_image_of_one_client_harms_no_other(server):
