@@ -122,17 +122,28 @@ class ModelVersions:
             self._stopping.wait(self._poll_seconds)
 
     def _look(self):
-        """{number: (directory, its files)}; without a saved_model.pb it is no version yet."""
+        """{number: (directory, its files)}; without a saved_model.pb it is no version yet.
+
+        The files are None where they cannot all be seen.
+        """
         found = {}
         for entry in os.scandir(self._directory) if self._directory.is_dir() else ():
-            if _is_number(entry.name) and entry.is_dir():
-                files = _list_files(entry.path)
-                if any(path == "saved_model.pb" and size for path, size, _ in files):
-                    found[int(entry.name)] = (entry.path, files)
+            if not _is_number(entry.name):
+                continue
+            number = int(entry.name)
+            try:
+                files = _list_files(entry.path) if entry.is_dir() else ()
+            except OSError as error:  # of this version; the others are looked at all the same
+                found[number] = (entry.path, None)
+                if self._last_look.get(number) != found[number]:
+                    _LOGGER.warning("version %d is left as it is: %s", number, error)
+                continue
+            if any(path == "saved_model.pb" and size for path, size, _ in files):
+                found[number] = (entry.path, files)
         return found
 
     def _is_settled(self, number, files):
-        if self._refused.get(number) == files:
+        if files[1] is None or self._refused.get(number) == files:
             return False
         # The time of the last change of an inode cannot be set by whoever copies files.
         newest = max(changed for _, _, changed in files[1]) / 1e9
@@ -209,9 +220,13 @@ def _is_number(name):
 
 
 def _list_files(directory):
-    """((relative path, bytes, time of last change in nanoseconds), ...) of all files."""
+    """((relative path, bytes, time of last change in nanoseconds), ...) of all files.
+
+    Raises:
+        OSError: one of them cannot be seen, as in a directory without permission.
+    """
     files = []
-    for folder, _, names in os.walk(directory):
+    for folder, _, names in os.walk(directory, onerror=_raise_unless_removed):
         for name in names:
             path = os.path.join(folder, name)
             with contextlib.suppress(FileNotFoundError):  # it was removed meanwhile
@@ -219,3 +234,8 @@ def _list_files(directory):
                 changed = status.st_ctime_ns
                 files.append((os.path.relpath(path, directory), status.st_size, changed))
     return tuple(sorted(files))
+
+
+def _raise_unless_removed(error):
+    if not isinstance(error, FileNotFoundError):
+        raise error

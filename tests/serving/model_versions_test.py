@@ -64,6 +64,33 @@ def test_names_that_are_no_numbers_and_directories_without_a_model_are_ignored(v
     assert _poll(versions) == 1
 
 
+def _loop(path):
+    path.symlink_to(path.name)
+
+
+def test_version_whose_files_cannot_be_seen_harms_no_other(versions, tmp_path, caplog):
+    _loop(tmp_path / "5")
+    _write(tmp_path, "3")
+    _loop(tmp_path / "3" / "loop")
+    _write(tmp_path, "1")
+    assert _poll(versions) == 1
+    _write(tmp_path, "2")
+    assert _poll(versions) == 2
+    assert [line for line in caplog.messages if "left as it is" in line and "loop" in line]
+    assert len(caplog.messages) == 2  # once for each version, not at each look
+    (tmp_path / "3" / "loop").unlink()
+    assert _poll(versions) == 3
+
+
+def test_served_version_whose_files_cannot_be_seen_any_more_stays(versions, tmp_path):
+    _write(tmp_path, "1")
+    _write(tmp_path, "2")
+    assert _poll(versions) == 2
+    served = versions.current
+    _loop(tmp_path / "2" / "loop")
+    assert _poll(versions) == 2 and versions.current is served
+
+
 def _versions_that_report(directory, seen, broken=()):
     """Versions that add to `seen`, while they warm up, what answers and whether all is ready."""
 
