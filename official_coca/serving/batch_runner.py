@@ -66,9 +66,9 @@ class BatchRunner:
         self._metrics = metrics
         self._unmergeable = set()  # signature names
 
-    def may_merge(self, signature_name):
-        """Whether requests for a signature may be put together, by what is known so far."""
-        return signature_name not in self._unmergeable
+    def may_merge(self, signature):
+        """Whether requests for a `Signature` may be put together, by what is known so far."""
+        return signature.may_be_by_rows and signature.name not in self._unmergeable
 
     def run(self, batch):
         """Fulfils the futures of a list of `QueuedRequest` of one group."""

@@ -102,7 +102,7 @@ class BatchQueue:
         self._check_size(inputs if alone else [name for name in shared if name in inputs], inputs)
         by_rows = {name: array for name, array in inputs.items() if name not in shared}
         sizes = {array.shape[:1] for array in by_rows.values()}
-        if alone or not self._runner.may_merge(signature.name) or len(sizes) != 1:
+        if alone or not self._runner.may_merge(signature) or len(sizes) != 1:
             return 1, None
         (size,) = sizes
         if size in ((), (0,)):

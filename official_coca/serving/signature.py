@@ -59,6 +59,15 @@ class Signature:
             proto,
         )
 
+    @property
+    def may_be_by_rows(self):
+        """Whether every output may have an entry for each row of the inputs, whatever their number.
+
+        Only a call tells it of an output whose rank is unknown.
+        """
+        shapes = [info.shape for info in self.outputs.values()]
+        return all(shape is None or shape[:1] == (None,) for shape in shapes)
+
     def to_json(self):
         """The `SignatureDef` as TF Serving's metadata prints it: every field, proto names."""
         return json_format.MessageToDict(

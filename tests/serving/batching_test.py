@@ -11,7 +11,7 @@ from official_coca.serving.batching import BatchQueue
 from official_coca.serving.batching_options import BatchingOptions
 from official_coca.serving.request_error import RequestError
 from official_coca.serving.server_metrics import ServerMetrics
-from official_coca.serving.signature import Signature
+from official_coca.serving.signature import Signature, TensorInfo
 
 POISON = -1.0
 
@@ -35,6 +35,8 @@ class Version:
             raise RuntimeError("broken")
         if signature_name == "total":
             return {"total": np.array(len(inputs["x"]))}
+        if signature_name == "named":
+            return {"y": inputs["x"] * 2, "names": np.array([b"a", b"b"], dtype=object)}
         return {"y": inputs["x"] * 2}
 
 
@@ -57,10 +59,18 @@ def make_queue():
         queue.close(5)
 
 
+# Only a call tells that the output of "total" has no rows: its rank is left open.
+OUTPUTS = {
+    "double": {"y": TensorInfo(tf.float32, (None,))},
+    "named": {"y": TensorInfo(tf.float32, (None,)), "names": TensorInfo(tf.string, (2,))},
+    "total": {"total": TensorInfo(tf.int32, None)},
+}
+
+
 def _submit(queue, version, values, name="double", seconds=20.0, **others):
     inputs = {"x": np.array(values, "float32")}
     inputs |= {key: np.array(value, dtype=object) for key, value in others.items()}
-    signature = Signature(name, {}, {}, {}, None)
+    signature = Signature(name, {}, OUTPUTS.get(name, {}), {}, None)
     return queue.submit(version, signature, inputs, time.monotonic() + seconds)
 
 
@@ -178,6 +188,25 @@ def test_signature_whose_outputs_are_not_rows_is_not_merged(version, make_queue)
     version.calls.clear()
     assert int(_submit(queue, version, [1] * 4, "total").result(5)["total"]) == 4
     assert len(version.calls) == 1
+
+
+def test_output_that_is_the_same_for_all_rows_reaches_each_client_whole(version, make_queue):
+    queue = make_queue()
+    futures = [_submit(queue, version, [value], "named") for value in (1, 2)]
+    for future, doubled in zip(futures, (2, 4)):
+        outputs = future.result(5)
+        assert outputs["y"].tolist() == [doubled]
+        assert outputs["names"].tolist() == [b"a", b"b"]
+    assert len(version.calls) == 2
+
+
+@pytest.mark.parametrize(
+    "shape, by_rows",
+    [((None,), True), ((None, 2), True), (None, True), ((), False), ((2,), False)],
+)
+def test_shapes_of_outputs_tell_what_is_never_by_rows(shape, by_rows):
+    signature = Signature("s", {}, {"y": TensorInfo(tf.float32, shape)}, {}, None)
+    assert signature.may_be_by_rows == by_rows
 
 
 def test_rows_that_differ_between_inputs_are_left_to_the_model(version, make_queue):
