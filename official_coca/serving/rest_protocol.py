@@ -64,7 +64,8 @@ def write_predict_response(outputs, row_format):
     and may be NaN, Infinity and -Infinity, as TF Serving writes them.
 
     Raises:
-        RequestError: the row format was asked for and the outputs do not share their first size.
+        RequestError: the row format was asked for and the outputs do not share their first size,
+            or an output has complex numbers.
     """
     values = {name: _to_writable(array, name) for name, array in sorted(outputs.items())}
     if not row_format:
@@ -252,6 +253,8 @@ def _to_writable(array, name):
         flat = np.empty(array.size, dtype=object)
         flat[:] = [write(value) for value in array.ravel()]
         return flat.reshape(array.shape).tolist()
+    if array.dtype.kind == "c":
+        raise RequestError(400, f"output {name!r} is {array.dtype.name}, which JSON cannot express")
     if array.dtype.kind == "V" or array.dtype == np.float16:  # bfloat16 and smaller
         return array.astype(np.float32)
     return array

@@ -49,7 +49,7 @@ class ServedVersion:
         inputs = self.signatures[signature_name].defaults | inputs
         tensors = {name: tf.constant(array) for name, array in inputs.items()}
         outputs = self._functions[signature_name](**tensors)
-        return {name: output.numpy() for name, output in outputs.items()}
+        return {name: _to_array(output) for name, output in outputs.items()}
 
     def warm_up(self):
         """Answers the recorded requests of the SavedModel, or one small request a signature.
@@ -72,6 +72,11 @@ class ServedVersion:
         """Gives the memory back; the version cannot be called afterwards."""
         self._functions = self._loaded = None
         gc.collect()
+
+
+def _to_array(tensor):
+    value = tensor.numpy()
+    return np.array(value, dtype=object) if isinstance(value, bytes) else value  # one string
 
 
 def check_files(directory, meta_graph):

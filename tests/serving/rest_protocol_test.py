@@ -204,6 +204,19 @@ def test_bfloat16_is_written():
     assert _write({"x": values}, True) == {"predictions": [1.5, -2.0]}
 
 
+@pytest.mark.parametrize("row_format", (True, False))
+def test_output_of_complex_numbers_is_refused(row_format):
+    with pytest.raises(RequestError, match="'x' is complex64, which JSON cannot") as raised:
+        _write({"x": np.array([1j], "complex64")}, row_format)
+    assert raised.value.status == 400
+
+
+def test_one_string_is_written_as_it_is():
+    name = np.array("é".encode(), dtype=object)
+    assert _write({"name": name}, False) == {"outputs": "é"}
+    assert _write({"name_bytes": name}, False) == {"outputs": _b64("é".encode())}
+
+
 def _texts(*texts):
     return np.array([text.encode() for text in texts], dtype=object)
 

@@ -64,6 +64,14 @@ def test_whole_version_answers_with_arrays(directory):
     assert generated["caption"][0].startswith(b"a ")
 
 
+def test_output_of_one_string_is_an_array_too(tmp_path):
+    module = tf.Module()
+    module.name_of = tf.function(lambda: {"name": tf.constant(b"a\0")}, input_signature=[])
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures=module.name_of)
+    name = ServedVersion(1, tmp_path / "1").run("serving_default", {})["name"]
+    assert (name.shape, name.size, name.item()) == ((), 1, b"a\0")
+
+
 def test_input_that_is_left_out_takes_its_default(directory):
     version = ServedVersion(1, directory)
     images = np.array([png(1), png(2)], dtype=object)
