@@ -1,4 +1,4 @@
-"""Where a server of this package listens: the flags --host and --port, and the bound socket."""
+"""Where a server of this package listens: the flags --host and --port, and the socket."""
 
 import argparse
 import re
@@ -20,7 +20,9 @@ def port_number(text):
 
 
 def listen(host, port):
-    """Returns a bound socket, so that a port in use is known before TensorFlow starts.
+    """Returns a socket that listens, so that a port in use is known before TensorFlow starts.
+
+    A client that connects earlier than the server answers waits for it.
 
     Raises:
         InvalidInputError: the address is none of this machine, or the port is taken.
@@ -30,6 +32,7 @@ def listen(host, port):
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen()  # only now is the port this program's: two may bind to one
     except OSError as error:
         raise InvalidInputError(
             f"cannot listen on --host={host} --port={port}: {error.strerror}"
@@ -38,7 +41,7 @@ def listen(host, port):
 
 
 def url(listener):
-    """The address of a bound socket, for a browser."""
+    """The address of a socket that listens, for a browser."""
     host, port = listener.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{port}"
