@@ -10,7 +10,10 @@ from official_coca.errors import InvalidInputError
 from official_coca.serving.batching_options import BatchingOptions
 from official_coca.serving.listener import LOOPBACK, port_number
 
-_MOST_THREADS = 1024  # more than the cores of any machine; a slip of the keyboard beyond that
+# Slips of the keyboard beyond these: more than the cores of any machine, and than requests wait.
+_MOST_THREADS = 1024
+_MOST_ROWS = 1_000_000
+_MOST_MICROS = 60_000_000
 
 
 def add_server_flags(parser):
@@ -66,10 +69,10 @@ def set_threads(flags):
 
 
 def _add_batching_flags(add):
-    add("--max_batch_size", type=_positive, default=32, help="rows of a batch")
+    add("--max_batch_size", type=_rows, default=32, help="rows of a batch")
     add(
         "--batch_timeout_micros",
-        type=_natural,
+        type=_micros,
         default=2000,
         help="longest wait of a request for others to join it",
     )
@@ -81,7 +84,7 @@ def _add_batching_flags(add):
     )
     add(
         "--num_batch_threads",
-        type=_positive,
+        type=_batch_threads,
         default=os.cpu_count() or 1,
         help="batches that run at the same time",
     )
@@ -153,8 +156,16 @@ def _positive(text):
     return _integer(text, 1, None)
 
 
-def _natural(text):
-    return _integer(text, 0, None)
+def _rows(text):
+    return _integer(text, 1, _MOST_ROWS)
+
+
+def _micros(text):
+    return _integer(text, 0, _MOST_MICROS)
+
+
+def _batch_threads(text):
+    return _integer(text, 1, _MOST_THREADS)
 
 
 def _threads(text):
@@ -189,7 +200,7 @@ def _names(text):
 
 
 def _sizes(text):
-    return tuple(_positive(size.strip()) for size in text.split(","))
+    return tuple(_rows(size.strip()) for size in text.split(","))
 
 
 def _shared_inputs(text):

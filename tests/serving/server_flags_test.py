@@ -52,3 +52,21 @@ def test_a_number_of_threads_that_no_machine_has_is_refused(threads):
     add_server_flags(parser)
     with pytest.raises(InvalidInputError, match=f"intra_op.*0 to 1024, got '{threads}'"):
         parser.parse_args(["--model_dir=models", f"--tensorflow_intra_op_parallelism={threads}"])
+
+
+@pytest.mark.parametrize(
+    "flag, most",
+    [
+        ("--batch_timeout_micros", 60_000_000),
+        ("--num_batch_threads", 1024),
+        ("--max_batch_size", 1_000_000),
+        ("--allowed_batch_sizes", 1_000_000),
+    ],
+)
+def test_batching_flags_have_an_upper_limit(flag, most):
+    parser = ArgumentParser()
+    add_server_flags(parser)
+    parser.parse_args(["--model_dir=models", f"{flag}={most}"])
+    for beyond in (str(most + 1), "9" * 17, "9" * 5000):
+        with pytest.raises(InvalidInputError, match=f"{flag}: must be .* to {most}, got"):
+            parser.parse_args(["--model_dir=models", f"{flag}={beyond}"])
