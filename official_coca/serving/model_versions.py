@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import re
 import threading
 import time
 
@@ -19,6 +20,7 @@ from official_coca.serving.request_error import RequestError
 from official_coca.serving.served_version import ServedVersion
 
 NEWEST_LABEL = "latest"
+_MOST_NUMBER = 2**63 - 1  # TF Serving's versions are 64 bits
 _SETTLED_SECONDS = 5.0  # files older than this are taken for whole at the first look
 _LOGGER = logging.getLogger(__name__)
 
@@ -216,7 +218,7 @@ class ModelVersions:
 
 
 def _is_number(name):
-    return name.isascii() and name.isdecimal()
+    return re.fullmatch("[0-9]{1,19}", name) is not None and int(name) <= _MOST_NUMBER
 
 
 def _list_files(directory):

@@ -64,6 +64,14 @@ def test_names_that_are_no_numbers_and_directories_without_a_model_are_ignored(v
     assert _poll(versions) == 1
 
 
+def test_numbers_above_those_of_tf_serving_are_ignored(versions, tmp_path):
+    for name in (str(2**63), "9" * 20, "9" * 200, "0" * 19 + "1"):
+        _write(tmp_path, name)
+    assert _poll(versions) is None
+    _write(tmp_path, str(2**63 - 1))
+    assert _poll(versions) == 2**63 - 1
+
+
 def _loop(path):
     path.symlink_to(path.name)
 
