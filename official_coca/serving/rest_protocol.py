@@ -235,7 +235,7 @@ def _to_bytes(leaf, name):
         # A lone surrogate becomes bytes that are not UTF-8: the model's to judge, row by row.
         return leaf.encode("utf-8", "surrogatepass")
     if isinstance(leaf, dict) and set(leaf) == {"b64"} and isinstance(leaf["b64"], str):
-        text = leaf["b64"]
+        text = leaf["b64"].replace("\n", "").replace("\r", "")  # as MIME's base64 has them
         try:
             return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         except ValueError:

@@ -87,6 +87,13 @@ def test_padding_of_base64_may_be_left_out():
     assert _read({"instances": [{"b64": "YQ"}]}).inputs["image_bytes"][0] == b"a"
 
 
+@pytest.mark.parametrize("line_break", ("\n", "\r\n"))
+def test_base64_may_have_line_breaks(line_break):
+    content = bytes(range(200))
+    text = base64.encodebytes(content).decode().replace("\n", line_break)
+    assert _read({"instances": [{"b64": text}]}).inputs["image_bytes"][0] == content
+
+
 BAD = {
     "no json": (b"hello", "not JSON"),
     "no utf-8": (b'{"instances": ["\xff"]}', "UTF-8"),
@@ -118,6 +125,7 @@ BAD = {
     "too large": ({"signature_name": "token_ids", "inputs": [[1, 2, 3, 2**40]]}, "out of range"),
     "too large float": ({"signature_name": "any", "inputs": [1e300]}, "out of range"),
     "integer above floats": ({"signature_name": "any", "inputs": [10**400]}, "out of range"),
+    "no base64 but for spaces": ({"instances": [{"b64": "YQ Y"}]}, "not base64"),
     "no base64": ({"instances": [{"b64": "@@"}]}, "not base64"),
     "b64 of a number": ({"instances": [{"b64": 1}]}, "must be a string"),
     "complex": ({"signature_name": "complex", "inputs": [1]}, "cannot express"),
