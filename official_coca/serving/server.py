@@ -77,25 +77,29 @@ async def _serve(app, listener, flags):
     """Answers until a signal comes, then until what was taken is answered."""
     from aiohttp import web
 
+    from official_coca.serving.first_request import FirstRequest
     from official_coca.serving.rest_app import HANDLER_OPTIONS
 
     for name in ("aiohttp.access", "aiohttp.server"):  # what clients do is counted, not logged
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    application, first_request = app.application(), FirstRequest(flags.request_timeout_seconds)
+    application.middlewares.append(first_request.middleware)
     runner = web.AppRunner(
-        app.application(),
+        application,
         handler_cancellation=True,
         shutdown_timeout=flags.shutdown_grace_seconds,
         lingering_time=_LONGEST_LINGERING,
         **HANDLER_OPTIONS,
     )
     await runner.setup()
-    await web.SockSite(runner, listener).start()
-    stop = asyncio.Event()
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    server = await loop.create_server(first_request.watched(runner.server), sock=listener)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
     print(f"serving {flags.model_name} on {url(listener)}", flush=True)
     await stop.wait()
     app.stop_accepting()
+    server.close()
     await runner.cleanup()
 
 

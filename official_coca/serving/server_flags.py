@@ -142,7 +142,8 @@ def _add_limits(add):
         "--request_timeout_seconds",
         type=_seconds,
         default=30.0,
-        help="longest time of a request; its header X-Request-Timeout shortens it",
+        help="longest time of a request, which its header X-Request-Timeout shortens, and from the "
+        "start of a connection to its first request",
     )
     add(
         "--shutdown_grace_seconds",

@@ -39,21 +39,26 @@ sys.exit(run_program(main, sys.argv[3:]))
 """
 
 
+def _start(model_dir, *flags):
+    """Returns the process and the port of a server."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "official_coca.serving.server", f"--model_dir={model_dir}"]
+        + ["--port=0", *flags],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    line = process.stdout.readline()
+    assert line.startswith("serving coca on http://127.0.0.1:"), line
+    return process, int(line.rpartition(":")[2])
+
+
 class Server:
     """A server process on a free port, over a copy of the stand-in that tests may change."""
 
     def __init__(self, model_dir):
         self.model_dir = model_dir
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "official_coca.serving.server", f"--model_dir={model_dir}"]
-            + ["--port=0", "--file_system_poll_wait_seconds=0.2"],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        line = self.process.stdout.readline()
-        assert line.startswith("serving coca on http://127.0.0.1:"), line
-        self.port = int(line.rpartition(":")[2])
+        self.process, self.port = _start(model_dir, "--file_system_poll_wait_seconds=0.2")
         while self.ask("GET", "/readyz")[0] != 200:
             time.sleep(0.05)
 
@@ -168,6 +173,16 @@ def test_sigterm_lets_what_was_taken_finish_and_exits_with_0(server):
             except ConnectionError:
                 pass  # it had not been taken yet
     assert server.process.wait(30) == 0
+
+
+def test_connection_that_asks_for_nothing_is_closed_after_the_timeout_of_requests(tmp_path):
+    process, port = _start(tmp_path, "--request_timeout_seconds=0.5")
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            assert connection.recv(1) == b""
+    finally:
+        process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
 
 
 @pytest.mark.parametrize("module", ("tensorflow", "official_coca.serving.rest_app"))
