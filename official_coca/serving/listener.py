@@ -37,6 +37,8 @@ def listen(host, port):
         raise InvalidInputError(
             f"cannot listen on --host={host} --port={port}: {error.strerror}"
         ) from error
+    except UnicodeError as error:  # a name with a part that is empty or too long
+        raise InvalidInputError(f"cannot listen on --host={host}: {error}") from error
     return listener
 
 
