@@ -1,4 +1,4 @@
-"""Where a server of this package listens: the flags --host and --port, and the socket."""
+"""Where a server of this package listens: the flags --host and --port, and the bound socket."""
 
 import argparse
 import re
@@ -19,10 +19,10 @@ def port_number(text):
     return int(text)
 
 
-def listen(host, port):
-    """Returns a socket that listens, so that a port in use is known before TensorFlow starts.
+def bind(host, port):
+    """Returns a bound socket, so that a port in use is known before TensorFlow starts.
 
-    A client that connects earlier than the server answers waits for it.
+    Until `start_listening` its clients are refused, as those of a server that is not there.
 
     Raises:
         InvalidInputError: the address is none of this machine, or the port is taken.
@@ -32,18 +32,31 @@ def listen(host, port):
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen()  # only now is the port this program's: two may bind to one
     except OSError as error:
-        raise InvalidInputError(
-            f"cannot listen on --host={host} --port={port}: {error.strerror}"
-        ) from error
+        raise _cannot_listen(host, port, error) from error
     except UnicodeError as error:  # a name with a part that is empty or too long
         raise InvalidInputError(f"cannot listen on --host={host}: {error}") from error
     return listener
 
 
+def start_listening(listener):
+    """Takes clients on a bound socket.
+
+    Raises:
+        InvalidInputError: another program listens on the port, bound to it at the same time.
+    """
+    try:
+        listener.listen()
+    except OSError as error:
+        raise _cannot_listen(*listener.getsockname()[:2], error) from error
+
+
 def url(listener):
-    """The address of a socket that listens, for a browser."""
+    """The address of a bound socket, for a browser."""
     host, port = listener.getsockname()[:2]
     host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{port}"
+
+
+def _cannot_listen(host, port, error):
+    return InvalidInputError(f"cannot listen on --host={host} --port={port}: {error.strerror}")

@@ -17,7 +17,7 @@ import sys
 
 from official_coca.program import ArgumentParser, run_program  # first: it quietens TensorFlow
 from official_coca.errors import InvalidInputError
-from official_coca.serving.listener import listen, url
+from official_coca.serving.listener import bind, start_listening, url
 from official_coca.serving.server_flags import (
     add_server_flags,
     batching_options,
@@ -34,7 +34,7 @@ def main(arguments):
     flags = parser.parse_args(arguments)
     options = batching_options(flags)
     _check_directory(flags.model_dir)
-    listener = listen(flags.host, flags.port)
+    listener = bind(flags.host, flags.port)
     for number in (signal.SIGTERM, signal.SIGINT):  # until there is something to finish
         signal.signal(number, _end_at_once)
     logging.basicConfig(
@@ -93,6 +93,7 @@ async def _serve(app, listener, flags):
     )
     await runner.setup()
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    start_listening(listener)
     server = await loop.create_server(first_request.watched(runner.server), sock=listener)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

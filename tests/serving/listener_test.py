@@ -1,13 +1,27 @@
-"""A port belongs to one server from the moment that it is told so."""
+"""A port belongs to the server that listens on it first."""
+
+import socket
 
 import pytest
 
 from official_coca.errors import InvalidInputError
-from official_coca.serving.listener import listen
+from official_coca.serving.listener import bind, start_listening
 
 
-def test_port_of_a_server_that_does_not_answer_yet_is_refused():
-    with listen("127.0.0.1", 0) as first:
+def test_second_of_two_servers_that_bind_at_once_is_refused_when_it_starts_to_listen():
+    with bind("127.0.0.1", 0) as first:
         port = first.getsockname()[1]
+        with bind("127.0.0.1", port) as second:
+            start_listening(first)
+            with pytest.raises(InvalidInputError, match=f"--port={port}: Address already in use"):
+                start_listening(second)
         with pytest.raises(InvalidInputError, match=f"--port={port}: Address already in use"):
-            listen("127.0.0.1", port)
+            bind("127.0.0.1", port)
+
+
+def test_clients_are_refused_until_the_server_listens():
+    with bind("127.0.0.1", 0) as listener, socket.socket() as client:
+        with pytest.raises(ConnectionRefusedError):
+            client.connect(listener.getsockname())
+        start_listening(listener)
+        client.connect(listener.getsockname())

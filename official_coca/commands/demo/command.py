@@ -20,7 +20,7 @@ import sys
 from official_coca.commands import image_files, index, model_flag
 from official_coca.errors import InvalidInputError
 from official_coca.program import ArgumentParser, run_program
-from official_coca.serving.listener import LOOPBACK, listen, port_number, url
+from official_coca.serving.listener import LOOPBACK, bind, port_number, start_listening, url
 
 _PORT = 8765
 _LAST_CALLS = 2.0  # seconds for answers that are on their way
@@ -29,7 +29,7 @@ _LAST_CALLS = 2.0  # seconds for answers that are on their way
 def main(arguments):
     flags = _parse(arguments)
     directory, place = index.check_places(flags.images, flags.index)
-    listener = listen(flags.host, flags.port)
+    listener = bind(flags.host, flags.port)
     # From here on the program has imported TensorFlow.
     from official_coca.commands import embedding_index
 
@@ -80,6 +80,7 @@ async def _serve(model, handle, images, listener):
         auto_decompress=False,  # the rest of a refused body would be inflated for seconds
     )
     await runner.setup()
+    start_listening(listener)
     await web.SockSite(runner, listener).start()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,7 +13,7 @@ from aiohttp import compression_utils
 
 from official_coca.commands.demo import command
 from official_coca.commands.embedding_index import EmbeddingIndex
-from official_coca.serving.listener import LOOPBACK, listen
+from official_coca.serving.listener import LOOPBACK, bind
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_link_out_of_the_directory_is_named_and_not_found(coca, photos, monkeypa
 
 def answers_to(requests, model, index):
     """What the running program sends back to the bytes of each request, until it closes."""
-    listener = listen(LOOPBACK, 0)
+    listener = bind(LOOPBACK, 0)
     port = listener.getsockname()[1]
 
     async def answer_to(request):
