@@ -61,6 +61,7 @@ def _run(flags, options, listener):
         timeout_seconds=flags.request_timeout_seconds,
         max_requests=flags.max_queued_requests + flags.num_batch_threads * flags.max_batch_size,
     )
+    start_listening(listener)  # before there is a thread that would have to be ended
     versions.start()
     app = RestApp(flags.model_name, versions, queue, metrics, limits)
     uvloop.run(_serve(app, listener, flags))
@@ -93,7 +94,6 @@ async def _serve(app, listener, flags):
     )
     await runner.setup()
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    start_listening(listener)
     server = await loop.create_server(first_request.watched(runner.server), sock=listener)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
