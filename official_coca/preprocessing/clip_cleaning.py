@@ -5,7 +5,7 @@ space one space, lower case. `clean_texts` does in core TensorFlow operations wh
 with tables of single characters. What it does not do of ftfy's work:
 
 - repair text that was read in a wrong encoding ("mojibake": `cafÃ©` stays),
-- compose letters with the accents that follow them (NFC: `e` + U+0301 stays two characters),
+- compose a letter with accents that stand in another order than NFC's,
 - treat the lines of a text apart: `<` in any line keeps ftfy from resolving references in all,
   so that a curly quote, ligature or wide character written as a reference stays what it is.
 
@@ -90,7 +90,7 @@ def _clean_others(texts):
         resolved = html_references.unescape_strictly(texts)
         fixed = tf.where(resolves_references, resolved, texts)
         fixed = tf.strings.regex_replace(fixed, _TERMINAL_ESCAPE, "")
-        fixed = _replace_characters(fixed, _character_fixes())
+        fixed = _composed(_replace_characters(fixed, _character_fixes()))
         return fixed, tf.reduce_any(fixed != texts)
 
     shapes = [tf.TensorShape([None]), tf.TensorShape([])]
@@ -115,6 +115,58 @@ def _replace_characters(texts, table):
     found, replacements = table(code_points.values)
     replaced = tf.where(found, replacements, characters.values)
     return tf.strings.reduce_join(characters.with_values(replaced), axis=-1)
+
+
+def _composed(texts):
+    """Returns (B,) strings with pairs of characters that NFC makes one of as that one.
+
+    A letter with two accents needs two calls.
+    """
+    characters = tf.strings.unicode_decode(texts, "UTF-8")
+    points, rows = characters.values, characters.value_rowids()
+    following = tf.concat([points, [0]], axis=0)[1:]
+    found, composed = _compositions()(_pair(points, following))
+    is_syllable, syllable = _korean_syllable(points, following)
+    composed = tf.where(is_syllable, syllable, composed)
+    is_inside = rows == tf.concat([rows, [-1]], axis=0)[1:]  # the next is of the same text
+    found = (found | is_syllable) & is_inside
+    # What ends a pair begins none, so that pairs do not overlap.
+    is_second = tf.concat([[False], found], axis=0)[:-1]
+    characters = characters.with_values(tf.where(found, composed, points))
+    return tf.strings.unicode_encode(
+        tf.ragged.boolean_mask(characters, characters.with_values(~is_second)), "UTF-8"
+    )
+
+
+def _pair(first, second):
+    return tf.cast(first, tf.int64) * _LAST_CHANGING + tf.cast(second, tf.int64)
+
+
+def _korean_syllable(first, second):
+    """Whether letters, or an open syllable and a letter, make a syllable, and which.
+
+    Arithmetic and numbers of the Unicode Standard, 3.12 (conjoining jamo behavior).
+    """
+    initial, medial, final = first - 0x1100, second - 0x1161, second - 0x11A7
+    place = first - 0xAC00  # 28 for each pair of an initial and a medial
+    is_open = (initial >= 0) & (initial < 19) & (medial >= 0) & (medial < 21)
+    is_closed = (place >= 0) & (place < 11_172) & (place % 28 == 0) & (final > 0) & (final < 28)
+    syllable = tf.where(is_open, 0xAC00 + (initial * 21 + medial) * 28, first + final)
+    return is_open | is_closed, syllable
+
+
+@functools.cache
+def _compositions():
+    """Returns the table of the pairs, but for Korean, that NFC makes one of."""
+    composed = {}
+    for point in range(_LAST_CHANGING):
+        parts = unicodedata.decomposition(chr(point)).split()
+        if len(parts) == 2 and not parts[0].startswith("<"):
+            first, second = (int(part, 16) for part in parts)
+            if unicodedata.normalize("NFC", chr(first) + chr(second)) == chr(point):
+                composed[first, second] = point
+    pairs = [first * _LAST_CHANGING + second for first, second in composed]
+    return ConstantTable(pairs, list(composed.values()))
 
 
 @functools.cache

@@ -19,16 +19,18 @@ class ConstantTable:
     """
 
     def __init__(self, keys, values):
-        searched = _hashes(keys) if isinstance(keys[0], (str, bytes)) else np.array(keys, np.int64)
+        are_texts = isinstance(keys[0], (str, bytes))
+        searched = _hashes(keys) if are_texts else np.array(keys, np.int64)
         order = np.argsort(searched)
         self._searched = constant(searched[order])
-        self._keys = constant(_array(keys)[order])
+        self._keys = constant(_array(keys)[order]) if are_texts else self._searched
         self._values = constant(_array(values)[order])
 
     def __call__(self, keys):
         """Returns whether each key is in the table, and its value, or any value if it is not."""
         keys = tf.convert_to_tensor(keys)
-        wanted = _hash(keys) if keys.dtype == tf.string else tf.cast(keys, tf.int64)
+        keys = keys if keys.dtype == tf.string else tf.cast(keys, tf.int64)
+        wanted = _hash(keys) if keys.dtype == tf.string else keys
         index = tf.searchsorted(self._searched, tf.reshape(wanted, [-1]))
         index = tf.reshape(tf.minimum(index, tf.size(self._keys) - 1), tf.shape(keys))
         return tf.gather(self._keys, index) == keys, tf.gather(self._values, index)
