@@ -52,9 +52,9 @@ model = tf.saved_model.load("DIR/N")  # or hub.load; keep it in a variable while
 model.{default}({python_inputs})["{output}"]
 ```
 
-{without_text}Keras 3: `keras.layers.TFSMLayer("DIR/N", call_endpoint="{default}")`. Keras 3.15 can train a
-layer of any SavedModel with plain SGD only: it makes the names of other optimizers' state from
-names of variables, which in TensorFlow have a colon.
+{without_text}Keras 3: `keras.layers.TFSMLayer("DIR/N", call_endpoint="{default}")`.
+Keras 3.15 can train a layer of any SavedModel with plain SGD only: it makes the names of other
+optimizers' state from names of variables, which in TensorFlow have a colon.
 tf_keras: `hub.KerasLayer("DIR/N", trainable=True)` on preprocessed pictures.
 
 TF Serving: `DIR/serving_kit/serve.sh` has the `docker run` line. REST{with_bytes}:

@@ -350,10 +350,16 @@ def test_tokenizer_outlives_clear_session(tokenizer):
 
 @pytest.mark.parametrize(
     "text",
-    ["cafe\u0301", "A\u030angstro\u0308m e", "a\u0323\u0302 b", "\uff76\uff9e", "e&#769;!"]
-    + ["\u1112\u1161\u11ab\u1100\u116e\u11a8\u110b\u1165", "\u1161\u11ab \uac01\u11a8 \u1100e"],
-    ids=["accent", "two", "two on a letter", "narrow katakana", "reference"]
-    + ["Korean", "Korean letters alone"],
+    [
+        "cafe\u0301",
+        "A\u030angstro\u0308m e",
+        "a\u0323\u0302 b",
+        "\uff76\uff9e",  # narrow katakana
+        "e&#769;!",
+        "\u1112\u1161\u11ab\u1100\u116e\u11a8\u110b\u1165",  # Korean
+        "\u1161\u11ab \uac01\u11a8 \u1100e",  # Korean letters that make no syllable
+    ],
+    ids=ascii,
 )
 def test_graph_composes_letters_and_accents(tokenizer, text):
     (ids,) = in_graph(tokenizer, [text])

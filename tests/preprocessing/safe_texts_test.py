@@ -11,7 +11,8 @@ from official_coca.preprocessing.safe_texts import safe_token_ids
 BAD = ["", " ", "\u00a0", b"\xff\xfe", b"a \xe2\x82", b"\xed\xa0\x80 cat", b"cat\xc0\xaf"]
 # Runs that become few tokens, or none, before words that count.
 LONG_RUNS = [" " * 5000 + "a red cat", "a" + "\n" * 5000 + "red cat", "\u6f22" * 5000 + " a cat"]
-GOOD = ["a red cat", "the dog", "\U0001f600", "caf\u00e9", "a\x00b", "\ufffd x", "the cat " * 500, *LONG_RUNS]
+GOOD = ["a red cat", "the dog", "\U0001f600", "caf\u00e9", "a\x00b", "\ufffd x", "the cat " * 500]
+GOOD += LONG_RUNS
 
 
 @pytest.fixture
