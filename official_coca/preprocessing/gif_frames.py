@@ -14,6 +14,7 @@ _SCREEN_END = 13
 _BLOCK = 256  # bytes of a full sub-block with its length
 _BLOCKS_AT_ONCE = 64
 _MOST_STEPS = 10_000
+_EXTENSION, _IMAGE, _END = 0x21, 0x2C, 0x3B  # first bytes of blocks
 _AT_BLOCK, _IN_EXTENSION, _IN_IMAGE, _AT_END, _AT_SECOND_IMAGE = range(5)
 
 
@@ -71,14 +72,21 @@ def _palette_size(flags):
 def _block(window):
     """How many bytes to go on from the start of a block, and what comes then.
 
-    Bytes between blocks that start none are skipped, as browsers and Pillow do.
+    Bytes between blocks that start none are skipped, as Pillow does.
     """
-    is_extension, is_image, is_end = (window[0] == code for code in (0x21, 0x2C, 0x3B))
+    is_extension, is_image, is_end = (window[0] == code for code in (_EXTENSION, _IMAGE, _END))
     image_data = 11 + _palette_size(window[9])  # descriptor, palette, code size
     mode = tf.where(is_end, _AT_END, _AT_BLOCK)
     mode = tf.where(is_extension, _IN_EXTENSION, tf.where(is_image, _IN_IMAGE, mode))
-    advance = tf.where(is_extension, tf.constant(2, tf.int64), tf.constant(1, tf.int64))
+    advance = tf.where(is_extension, tf.constant(2, tf.int64), _stray_bytes(window))
     return tf.where(is_image, image_data, advance), mode
+
+
+def _stray_bytes(window):
+    """How many bytes there are before the next that could start a block."""
+    starts = (window == _EXTENSION) | (window == _IMAGE) | (window == _END)
+    behind = tf.ones((1,), tf.bool)
+    return tf.argmax(tf.concat([starts, behind], axis=0))
 
 
 def _sub_blocks(window, mode):

@@ -71,6 +71,13 @@ def test_gif_is_cut_after_its_frame(size):
     np.testing.assert_array_equal(CONVERTER.decode([cut]), CONVERTER.decode([gif]))
 
 
+def test_gif_without_an_end_may_have_padding(decode):
+    gif = pictures.animation("GIF", 1)
+    images, valid = decode(tf.constant([gif[:-1] + bytes(1_000_000)]))
+    assert valid.numpy().all()
+    np.testing.assert_array_equal(images, CONVERTER.decode([gif]))
+
+
 def test_unusual_pictures_are_refused_although_the_converter_reads_them(decode):
     unusual = list(pictures.unusual_pictures().values())
     assert np.isfinite(CONVERTER.decode(unusual)).all()
