@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 
+import uvloop
 from server_process import ServerProcess
 from serving_traffic import References, bad_rows, good_rows, make_requests, send_all
 
@@ -65,7 +66,7 @@ def load(flags):
                 memory.append((len(answers), server.memory()))
 
         started = time.perf_counter()
-        answers = asyncio.run(
+        answers = uvloop.run(
             send_all(server.predict_url, requests, flags.clients, references, sample)
         )
         seconds = time.perf_counter() - started
@@ -99,9 +100,9 @@ def batching(flags):
             for name, extra in variants.items()
         }
         for _, (name, server) in itertools.product(range(flags.rounds), servers.items()):
-            asyncio.run(send_all(server.predict_url, requests[:64], flags.clients))
+            uvloop.run(send_all(server.predict_url, requests[:64], flags.clients))
             started, used = time.perf_counter(), server.cpu_seconds()
-            answers = asyncio.run(send_all(server.predict_url, requests, flags.clients))
+            answers = uvloop.run(send_all(server.predict_url, requests, flags.clients))
             rates[name].append(len(answers) / (time.perf_counter() - started))
             processor[name].append(1000 * (server.cpu_seconds() - used) / len(answers))
             if any(answer.status != 200 for answer in answers):
@@ -161,7 +162,7 @@ def swap(flags):
                 answers, _ = await asyncio.gather(sending, change_versions())
                 return answers
 
-            answers = asyncio.run(both())
+            answers = uvloop.run(both())
             exit_code = server.stop()
     result = _summary(answers)
     versions = collections.Counter(answer.version for answer in answers)
@@ -187,7 +188,7 @@ def restart(flags):
     server = ServerProcess(flags.model_dir, *flags.server_flag)
     try:
         for _ in range(flags.rounds):
-            asyncio.run(_kill_under_load(server, requests, flags.clients))
+            uvloop.run(_kill_under_load(server, requests, flags.clients))
             port = server.port
             started = time.perf_counter()
             subprocess.run([sys.executable, "-c", code, source], check=True, capture_output=True)
@@ -284,7 +285,7 @@ def _parse():
         help="signatures and their weights",
     )
     parser.add_argument("--scenarios", default=",".join(SCENARIOS))
-    parser.add_argument("--throughput_requests", type=int, default=1000)
+    parser.add_argument("--throughput_requests", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3, help="of batching and of restart")
     parser.add_argument("--server_flag", action="append", default=[], help="handed to the server")
     parser.add_argument("--output", type=pathlib.Path, help="JSON of the results")

@@ -7,6 +7,7 @@ by their neighbours are found.
 import asyncio
 import base64
 import dataclasses
+import functools
 import io
 import itertools
 import json
@@ -14,8 +15,9 @@ import random
 import time
 import zlib
 
-import aiohttp
 import numpy as np
+import uvloop
+from http_connection import Connection, header
 from PIL import Image
 
 # The output to compare and the inputs of each signature, as the exported captioner names them.
@@ -29,7 +31,6 @@ LABELS = ["a cat", "a dog", "a red car", "a tree"]
 TEMPLATES = ["a photo of {}."]
 TOLERANCE = 1e-4  # of a row in a batch of another size
 BOMB_SIDE = 20_000
-_TIMEOUT_SECONDS = 120
 
 
 @dataclasses.dataclass
@@ -74,9 +75,20 @@ class Answer:
     status: int
     seconds: float
     version: str
-    columns: dict
+    body: bytes
     finished: float
     is_wrong: bool = False
+
+    @functools.cached_property
+    def columns(self):
+        """{output: values}, {} for an error."""
+        if self.status != 200:
+            return {}
+        fields = json.loads(self.body)
+        if "outputs" in fields:
+            return fields["outputs"]
+        rows = fields["predictions"]
+        return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def good_rows(count=24, seed=0):
@@ -150,37 +162,38 @@ async def send_all(url, requests, clients, references=None, on_answer=None):
     With references each answer is checked on arrival, and of its columns only `valid` is kept.
     """
     answers, waiting = [], iter(requests)
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=clients),
-        timeout=aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS),
-    ) as session:
 
-        async def client():
-            for request in waiting:
-                answer = await _send(session, url, request)
-                if references is not None and answer.status == 200:
-                    answer.is_wrong = references.are_missed_by(answer)
-                    answer.columns = {"valid": answer.columns.get("valid")}
-                answers.append(answer)
-                if on_answer is not None:
-                    on_answer(answers)
+    async def client():
+        connection = None
+        for request in waiting:
+            answer, connection = await _send(connection, url, request)
+            if references is not None and answer.status == 200:
+                answer.is_wrong = references.are_missed_by(answer)
+                answer.columns = {"valid": answer.columns.get("valid")}
+                answer.body = b""
+            answers.append(answer)
+            if on_answer is not None:
+                on_answer(answers)
+        if connection is not None:
+            connection.close()
 
-        await asyncio.gather(*(client() for _ in range(clients)))
+    await asyncio.gather(*(client() for _ in range(clients)))
     return answers
 
 
-async def _send(session, url, request):
+async def _send(connection, url, request):
+    """Returns the answer and the connection to send the next request on."""
     started = time.perf_counter()
-    status, version, columns = 0, "", {}
+    status, version, body = 0, "", b""
     try:
-        async with session.post(url, data=request.body) as response:
-            status, version = response.status, response.headers.get("X-Model-Version", "")
-            body = await response.read()
-        seconds = time.perf_counter() - started
-        columns = _columns(json.loads(body)) if status == 200 else {}
-    except (aiohttp.ClientError, TimeoutError):
-        seconds = time.perf_counter() - started
-    return Answer(request, status, seconds, version, columns, time.perf_counter())
+        if connection is None or not connection.is_open:
+            connection = await Connection.connect(url)
+        status, head, body = await connection.post(request.body)
+        version = header(head, b"x-model-version").decode()
+    except OSError:
+        pass
+    finished = time.perf_counter()
+    return Answer(request, status, finished - started, version, body, finished), connection
 
 
 class References:
@@ -200,7 +213,7 @@ class References:
             if row.is_text == (signature == "encode_text")
         ]
         self._values = {}
-        for answer in asyncio.run(send_all(url, requests, 1)):
+        for answer in uvloop.run(send_all(url, requests, 1)):
             if answer.status != 200:
                 raise RuntimeError(
                     f"{answer.request.signature} answered a good request with {answer.status}"
@@ -224,13 +237,6 @@ class References:
             if not (valid and same):
                 return True
         return False
-
-
-def _columns(fields):
-    if "outputs" in fields:
-        return fields["outputs"]
-    rows = fields["predictions"]
-    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def _base64(content):

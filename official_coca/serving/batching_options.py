@@ -20,7 +20,7 @@ class BatchingOptions:
             pieces, such as labels x templates: what one call of the model may be asked for.
     """
 
-    max_batch_size: int = 32
+    max_batch_size: int = 16
     batch_timeout_micros: int = 2000
     allowed_batch_sizes: tuple = ()
     num_batch_threads: int = 2

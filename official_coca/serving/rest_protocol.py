@@ -6,7 +6,6 @@ Protocol: https://www.tensorflow.org/tfx/serving/api_rest. Whatever is wrong wit
 Shapes: B rows of a request.
 """
 
-import base64
 import dataclasses
 import gc
 import itertools
@@ -15,6 +14,7 @@ import reprlib
 
 import numpy as np
 import orjson
+import pybase64
 import tensorflow as tf
 
 from official_coca.serving.request_error import RequestError
@@ -81,7 +81,7 @@ def write_predict_response(outputs, row_format):
             )
         rows = zip(*values.values())
         answer = {"predictions": [dict(zip(values, row)) for row in rows]}
-    return _dump(answer, all(map(_is_finite, values.values())))
+    return _dump(answer, values.values())
 
 
 def to_array(value, info, name):
@@ -93,11 +93,11 @@ def to_array(value, info, name):
 
 
 def _read_json(body):
-    values = body.count(b",") + 1
+    values = body.count(b",") + 1 if len(body) > _MOST_VALUES else 1
     if values > _MOST_VALUES:
         raise RequestError(400, f"the body has {values} values; at most {_MOST_VALUES} are read")
     try:
-        fields = _without_collections(json.loads, body.decode("utf-8"))
+        fields = _without_collections(_parse, body)
     except UnicodeDecodeError as error:
         raise RequestError(
             400, f"the body is not UTF-8 (byte {error.start}); send such strings as b64"
@@ -109,6 +109,13 @@ def _read_json(body):
     if not isinstance(fields, dict):
         raise RequestError(400, "the body must be a JSON object")
     return fields
+
+
+def _parse(body):
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:  # NaN and lone surrogates, which it refuses, or no JSON at all
+        return json.loads(body.decode("utf-8"))
 
 
 def _without_collections(function, argument):
@@ -235,14 +242,22 @@ def _to_bytes(leaf, name):
         # A lone surrogate becomes bytes that are not UTF-8: the model's to judge, row by row.
         return leaf.encode("utf-8", "surrogatepass")
     if isinstance(leaf, dict) and set(leaf) == {"b64"} and isinstance(leaf["b64"], str):
-        text = leaf["b64"].replace("\n", "").replace("\r", "")  # as MIME's base64 has them
-        try:
-            return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-        except ValueError:
-            raise RequestError(400, f"input {name!r} has a b64 that is not base64") from None
+        return _from_base64(leaf["b64"], name)
     raise RequestError(
         400, f'input {name!r} must be a string or {{"b64": base64}}, got {_short(leaf)}'
     )
+
+
+def _from_base64(text, name):
+    try:
+        return pybase64.b64decode(text, validate=True)
+    except ValueError:
+        # It may lack its padding, or have line breaks, as MIME's has.
+        text = text.replace("\n", "").replace("\r", "")
+        try:
+            return pybase64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        except ValueError:
+            raise RequestError(400, f"input {name!r} has a b64 that is not base64") from None
 
 
 def _to_writable(array, name):
@@ -266,9 +281,11 @@ def _is_finite(values):
     return not is_float or bool(np.isfinite(values).all())
 
 
-def _dump(answer, is_finite):
-    if is_finite:
-        return orjson.dumps(answer, default=_to_python, option=orjson.OPT_SERIALIZE_NUMPY)
+def _dump(answer, values):
+    written = orjson.dumps(answer, default=_to_python, option=orjson.OPT_SERIALIZE_NUMPY)
+    # It writes null for what is not finite; looking for that is quicker than looking at numbers.
+    if b"null" not in written or all(map(_is_finite, values)):
+        return written
     return json.dumps(answer, default=_to_python, separators=(",", ":")).encode()
 
 
@@ -278,7 +295,7 @@ def _to_python(array):
 
 
 def _write_base64(value):
-    return {"b64": base64.b64encode(value).decode()}
+    return {"b64": pybase64.b64encode(value).decode()}
 
 
 def _write_text(value):

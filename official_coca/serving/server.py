@@ -1,7 +1,7 @@
 """Serves the SavedModels of a directory over TF Serving's REST protocol.
 
     python -m official_coca.serving.server --model_dir=runs/saved_model [--model_name=coca] \\
-        [--host=127.0.0.1] [--port=8501] [--max_batch_size=32] [--batch_timeout_micros=2000]
+        [--host=127.0.0.1] [--port=8501] [--max_batch_size=16] [--batch_timeout_micros=2000]
 
 The directory has one SavedModel in each directory whose name is a number; the newest is served, and
 a newer one replaces it when it is there. Any SavedModel will do. There is no authentication: the

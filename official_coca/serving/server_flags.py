@@ -69,7 +69,7 @@ def set_threads(flags):
 
 
 def _add_batching_flags(add):
-    add("--max_batch_size", type=_rows, default=32, help="rows of a batch")
+    add("--max_batch_size", type=_rows, default=16, help="rows of a batch")
     add(
         "--batch_timeout_micros",
         type=_micros,

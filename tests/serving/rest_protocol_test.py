@@ -200,6 +200,18 @@ def test_what_is_no_number_is_written_as_tf_serving_does(row_format):
     assert b"NaN" in written and b"-Infinity" in written
 
 
+def test_text_with_the_word_null_does_not_change_how_numbers_are_written():
+    outputs = {"caption": _texts("null"), "score": np.float32([0.1])}
+    written = rest_protocol.write_predict_response(outputs, True)
+    assert written == b'{"predictions":[{"caption":"null","score":0.1}]}'
+
+
+@pytest.mark.parametrize("number", ("NaN", "Infinity", "-Infinity"))
+def test_what_is_no_number_is_read_as_tf_serving_does(number):
+    body = f'{{"signature_name": "any", "inputs": [0.5, {number}]}}'.encode()
+    np.testing.assert_array_equal(_read(body).inputs["any"], np.float32([0.5, float(number)]))
+
+
 @pytest.mark.parametrize("dtype", ("int32", "int64", "uint8", "bool", "float16", "float64"))
 def test_arrays_of_any_dtype_and_layout_are_written(dtype):
     values = np.arange(12).reshape(3, 4).astype(dtype)
