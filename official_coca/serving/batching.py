@@ -18,6 +18,9 @@ from official_coca.serving.request_error import RequestError
 class BatchQueue:
     """A bounded queue of requests and the threads that run it in batches.
 
+    A request waits for others to join it, but not where the last wait was in vain: a client that
+    is alone is answered at once, until two requests are there at the same time again.
+
     Args:
         options: `batching_options.BatchingOptions`.
         metrics: `ServerMetrics`.
@@ -30,6 +33,8 @@ class BatchQueue:
         self._condition = threading.Condition()
         self._groups = {}  # what may be merged: its requests, oldest first
         self._depth = 0
+        self._running = 0  # requests
+        self._is_lonely = False  # whether the last wait for company was in vain
         self._stopping = False
         self._threads = [
             threading.Thread(target=self._work, name=f"batches-{index}", daemon=True)
@@ -78,6 +83,8 @@ class BatchQueue:
                 self._drop_unwanted(now)
             if self._depth >= self._options.max_queued_requests:
                 raise RequestError(429, f"{self._depth} requests wait already", retry_after=1)
+            if self._depth or self._running:
+                self._is_lonely = False
             queue = self._groups.setdefault(waiting.group, collections.deque())
             queue.append(waiting)
             self._depth += 1
@@ -123,6 +130,8 @@ class BatchQueue:
     def _work(self):
         while (batch := self._take()) is not None:
             self._runner.run(batch)
+            with self._condition:
+                self._running -= len(batch)
             del batch  # a waiting thread would keep the request's tensors and its version
 
     def _take(self):
@@ -144,7 +153,7 @@ class BatchQueue:
 
     def _ready_at(self, queue):
         head = queue[0]
-        if not head.merges or self._is_full(queue):
+        if not head.merges or self._is_lonely or self._is_full(queue):
             return head.arrived
         return head.arrived + self._options.batch_timeout_micros / 1e6
 
@@ -160,7 +169,10 @@ class BatchQueue:
         if not queue:
             del self._groups[group]
         self._depth -= len(batch)
-        return [item for item in batch if item.future.set_running_or_notify_cancel()]
+        self._is_lonely = len(batch) == 1 and self._depth == self._running == 0
+        batch = [item for item in batch if item.future.set_running_or_notify_cancel()]
+        self._running += len(batch)
+        return batch
 
     def _drop_unwanted(self, now):
         for group, queue in list(self._groups.items()):

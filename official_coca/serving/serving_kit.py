@@ -44,13 +44,8 @@ batch_timeout_micros { value: 2000 }
 max_enqueued_batches { value: 100 }
 # Batches computed at once; the number of cores is a good start.
 num_batch_threads { value: 2 }
-# A batch is filled up to one of these sizes with copies of a row.
-allowed_batch_sizes: 1
-allowed_batch_sizes: 2
-allowed_batch_sizes: 4
-allowed_batch_sizes: 8
-allowed_batch_sizes: 16
-allowed_batch_sizes: 32
+# allowed_batch_sizes is left out: any size is computed as it is, while a batch that is filled up
+# costs as much as the size that it is filled up to. With XLA give some (1, 2, 4, ..., 32).
 pad_variable_length_inputs: false
 """
 

@@ -106,6 +106,26 @@ def test_batch_never_exceeds_its_size(version, make_queue):
     assert [len(call["x"]) for call in version.calls] == [1, 3, 3, 3]
 
 
+def test_lone_client_waits_for_company_once_only(version, make_queue):
+    queue = make_queue(batch_timeout_micros=1_000_000)
+    _submit(queue, version, [1]).result(5)
+    for _ in range(3):  # each would be late if it waited
+        assert _submit(queue, version, [2], seconds=0.9).result(5)["y"].tolist() == [4]
+
+
+def test_lone_client_that_gets_company_waits_for_it_again(version, make_queue):
+    queue = make_queue(max_batch_size=2, num_batch_threads=2, batch_timeout_micros=500_000)
+    _submit(queue, version, [1]).result(5)
+    version.calls.clear()
+    company = Version()
+    held = _hold(queue, company)
+    futures = [_submit(queue, version, [value]) for value in (2, 3)]
+    assert [future.result(5)["y"].tolist() for future in futures] == [[4], [6]]
+    assert version.calls == [{"x": [2, 3]}]
+    company.may_run.set()
+    held.result(5)
+
+
 def test_large_request_is_run_in_pieces(version, make_queue):
     values = list(range(10))
     assert _submit(make_queue(max_batch_size=4), version, values).result(5)["y"].tolist() == [
