@@ -119,7 +119,9 @@ def test_lone_client_that_gets_company_waits_for_it_again(version, make_queue):
     version.calls.clear()
     company = Version()
     held = _hold(queue, company)
-    futures = [_submit(queue, version, [value]) for value in (2, 3)]
+    futures = [_submit(queue, version, [2])]
+    time.sleep(0.05)  # in which it would run alone
+    futures.append(_submit(queue, version, [3]))
     assert [future.result(5)["y"].tolist() for future in futures] == [[4], [6]]
     assert version.calls == [{"x": [2, 3]}]
     company.may_run.set()
