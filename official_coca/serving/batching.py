@@ -18,8 +18,8 @@ from official_coca.serving.request_error import RequestError
 class BatchQueue:
     """A bounded queue of requests and the threads that run it in batches.
 
-    A request waits for others to join it, but not where the last wait was in vain: a client that
-    is alone is answered at once, until two requests are there at the same time again.
+    A request waits for others to join it, but no longer once as many wait or run as were seen to at
+    the same time of late: nobody else will come, and a client that is alone is answered at once.
 
     Args:
         options: `batching_options.BatchingOptions`.
@@ -33,8 +33,8 @@ class BatchQueue:
         self._condition = threading.Condition()
         self._groups = {}  # what may be merged: its requests, oldest first
         self._depth = 0
-        self._running = 0  # requests
-        self._is_lonely = False  # whether the last wait for company was in vain
+        self._present = 0  # requests that wait or run
+        self._expected = math.inf  # the most that were present since a wait last was in vain
         self._stopping = False
         self._threads = [
             threading.Thread(target=self._work, name=f"batches-{index}", daemon=True)
@@ -83,12 +83,14 @@ class BatchQueue:
                 self._drop_unwanted(now)
             if self._depth >= self._options.max_queued_requests:
                 raise RequestError(429, f"{self._depth} requests wait already", retry_after=1)
-            if self._depth or self._running:
-                self._is_lonely = False
+            self._present += 1
+            self._expected = max(self._expected, self._present)
+            future.add_done_callback(self._leave)
             queue = self._groups.setdefault(waiting.group, collections.deque())
             queue.append(waiting)
             self._depth += 1
-            if len(queue) == 1 or self._is_full(queue):  # otherwise a thread watches it already
+            # Otherwise a thread watches it already.
+            if len(queue) == 1 or self._is_ready(queue):
                 self._condition.notify()
         return future
 
@@ -130,8 +132,6 @@ class BatchQueue:
     def _work(self):
         while (batch := self._take()) is not None:
             self._runner.run(batch)
-            with self._condition:
-                self._running -= len(batch)
             del batch  # a waiting thread would keep the request's tensors and its version
 
     def _take(self):
@@ -153,15 +153,20 @@ class BatchQueue:
 
     def _ready_at(self, queue):
         head = queue[0]
-        if not head.merges or self._is_lonely or self._is_full(queue):
+        if self._is_ready(queue):
             return head.arrived
         return head.arrived + self._options.batch_timeout_micros / 1e6
+
+    def _is_ready(self, queue):
+        return not queue[0].merges or self._is_full(queue) or self._present >= self._expected
 
     def _is_full(self, queue):
         return sum(item.rows for item in queue) >= self._options.max_batch_size
 
     def _pop(self, group):
         queue = self._groups[group]
+        if not self._is_ready(queue):  # it waited as long as it may, and not all have come
+            self._expected = self._present
         batch, rows = [], 0
         while queue and (not batch or rows + queue[0].rows <= self._options.max_batch_size):
             batch.append(queue.popleft())
@@ -169,10 +174,11 @@ class BatchQueue:
         if not queue:
             del self._groups[group]
         self._depth -= len(batch)
-        self._is_lonely = len(batch) == 1 and self._depth == self._running == 0
-        batch = [item for item in batch if item.future.set_running_or_notify_cancel()]
-        self._running += len(batch)
-        return batch
+        return [item for item in batch if item.future.set_running_or_notify_cancel()]
+
+    def _leave(self, _):
+        with self._condition:
+            self._present -= 1
 
     def _drop_unwanted(self, now):
         for group, queue in list(self._groups.items()):

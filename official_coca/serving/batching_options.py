@@ -9,7 +9,7 @@ class BatchingOptions:
 
     Args:
         max_batch_size: rows of a batch; a larger request is run in pieces.
-        batch_timeout_micros: longest wait of a request for others to join it.
+        batch_timeout_micros: longest wait of a request for others to join it; see `BatchQueue`.
         allowed_batch_sizes: sizes that a batch is padded up to; () to leave batches as they are.
         num_batch_threads: batches that run at the same time.
         max_queued_requests: requests that may wait; more are refused with 429.

@@ -113,15 +113,17 @@ def test_lone_client_waits_for_company_once_only(version, make_queue):
         assert _submit(queue, version, [2], seconds=0.9).result(5)["y"].tolist() == [4]
 
 
-def test_lone_client_that_gets_company_waits_for_it_again(version, make_queue):
-    queue = make_queue(max_batch_size=2, num_batch_threads=2, batch_timeout_micros=500_000)
+def test_requests_wait_until_as_many_are_there_as_before(version, make_queue):
+    queue = make_queue(max_batch_size=4, num_batch_threads=2, batch_timeout_micros=1_000_000)
     _submit(queue, version, [1]).result(5)
-    version.calls.clear()
     company = Version()
     held = _hold(queue, company)
-    futures = [_submit(queue, version, [2])]
+    for future in [_submit(queue, version, [value]) for value in (1, 2)]:  # three are present
+        future.result(5)
+    version.calls.clear()
+    futures = [_submit(queue, version, [2], seconds=0.9)]
     time.sleep(0.05)  # in which it would run alone
-    futures.append(_submit(queue, version, [3]))
+    futures.append(_submit(queue, version, [3], seconds=0.9))
     assert [future.result(5)["y"].tolist() for future in futures] == [[4], [6]]
     assert version.calls == [{"x": [2, 3]}]
     company.may_run.set()
