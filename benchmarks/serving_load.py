@@ -5,9 +5,9 @@
 
 load: 2% of the requests bad in every way; no good one may fail or change, none may get a 5xx, and
 memory stays flat between the first and the last thousand. batching: throughput against serving
-one row a call, and one request at a time. swap: a new version, and two that are half-written, appear meanwhile. restart: the
-time until it answers after kill -9, against loading the model in a fresh process. Exit code 1 says
-that something was missed.
+one row a call, and one request at a time. swap: a new version, and two that are half-written,
+appear meanwhile. restart: the time until it answers after kill -9, against loading the model in a
+fresh process. Exit code 1 says that something was missed.
 """
 
 import argparse
