@@ -12,6 +12,13 @@ import threading
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    text_format,
+    wrappers_pb2,
+)
 
 from tests.tiny_models import encoded_images
 
@@ -24,7 +31,7 @@ def load_client(directory, name):
     return client
 
 
-def test_configuration_parses_and_names_the_same_paths(directory):
+def test_script_parses_and_names_the_files_beside_it(directory):
     kit = directory / "serving_kit"
     serve = (kit / "serve.sh").read_text(encoding="utf-8")
     for name in ("models.config", "batching.config", "monitoring.config"):
@@ -32,12 +39,43 @@ def test_configuration_parses_and_names_the_same_paths(directory):
     assert subprocess.run(["sh", "-n", str(kit / "serve.sh")]).returncode == 0
 
 
+def test_batching_configuration_is_what_tf_serving_reads(directory):
+    text = (directory / "serving_kit" / "batching.config").read_text(encoding="utf-8")
+    parameters = text_format.Parse(text, _batching_parameters())
+    assert parameters.max_batch_size.value == 32 and parameters.num_batch_threads.value > 0
+
+
+def _batching_parameters():
+    """An empty `BatchingParameters`, with the fields that we give.
+
+    From TF Serving's session_bundle_config.proto, which tensorflow-serving-api lacks.
+    """
+    file = descriptor_pb2.FileDescriptorProto(
+        name="batching_parameters.proto",
+        syntax="proto3",
+        dependency=["google/protobuf/wrappers.proto"],
+    )
+    message = file.message_type.add(name="BatchingParameters")
+    kinds = descriptor_pb2.FieldDescriptorProto
+    for number, name, kind, type_name in (
+        (1, "max_batch_size", kinds.TYPE_MESSAGE, ".google.protobuf.Int64Value"),
+        (2, "batch_timeout_micros", kinds.TYPE_MESSAGE, ".google.protobuf.Int64Value"),
+        (3, "max_enqueued_batches", kinds.TYPE_MESSAGE, ".google.protobuf.Int64Value"),
+        (4, "num_batch_threads", kinds.TYPE_MESSAGE, ".google.protobuf.Int64Value"),
+        (7, "pad_variable_length_inputs", kinds.TYPE_BOOL, None),
+    ):
+        message.field.add(name=name, number=number, type=kind, type_name=type_name, label=1)
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(file)
+    descriptor = pool.FindMessageTypeByName("BatchingParameters")
+    return message_factory.GetMessageClass(descriptor)()
+
+
 def test_model_configuration_is_what_tf_serving_reads(directory):
     config = pytest.importorskip(
         "tensorflow_serving.config.model_server_config_pb2", reason="needs tensorflow-serving-api"
     )
-    from google.protobuf import text_format
-
     text = (directory / "serving_kit" / "models.config").read_text(encoding="utf-8")
     models = text_format.Parse(text, config.ModelServerConfig()).model_config_list.config
     assert [model.name for model in models] == ["coca"]
