@@ -252,8 +252,8 @@ def _from_base64(text, name):
     try:
         return pybase64.b64decode(text, validate=True)
     except ValueError:
-        # It may lack its padding, or have line breaks, as MIME's has.
-        text = text.replace("\n", "").replace("\r", "")
+        # It may have other padding than it should, or line breaks, as MIME's has.
+        text = text.replace("\n", "").replace("\r", "").rstrip("=")
         try:
             return pybase64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         except ValueError:
