@@ -160,12 +160,20 @@ def run_client(directory, name, *arguments):
 
 @pytest.mark.parametrize(
     "url",
-    ["http://127.0.0.1:9/v1/models/coca", "http://127.0.0.1:8501x", "http://", "", "http://a b"],
+    [
+        "http://127.0.0.1:9/v1/models/coca",
+        "http://127.0.0.1:9",
+        "http://127.0.0.1:8501x",
+        "http://",
+        "",
+        "http://a b",
+    ],
 )
 def test_rest_client_says_in_a_line_that_there_is_no_server(directory, url):
     ran = run_client(directory, "rest_client", "encode_text", "a cat", f"--url={url}")
     assert ran.returncode == 1 and ran.stderr.startswith(f"no answer from {url}: ")
     assert ran.stderr.count("\n") == 1
+    assert ("--url is to be like http://" in ran.stderr) == ("/v1/models" not in url)
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b"{}", b"[1]", b'{"outputs": {"valid"'])

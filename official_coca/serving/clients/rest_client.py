@@ -16,6 +16,7 @@ import sys
 import urllib.error
 import urllib.request
 
+_URL = "http://localhost:8501/v1/models/coca"
 # What urllib and a body that is no answer raise. A URL that is none is a ValueError too.
 _NO_ANSWER = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError)
 
@@ -59,7 +60,7 @@ def main():
     parser.add_argument("--labels", nargs="*", default=[])
     parser.add_argument("--templates", nargs="*", default=[])
     parser.add_argument("--texts", nargs="*", default=[])
-    parser.add_argument("--url", default="http://localhost:8501/v1/models/coca")
+    parser.add_argument("--url", default=_URL, help="of the model")
     flags = parser.parse_args()
     for signature, name in (("classify", "labels"), ("score", "texts")):
         if flags.signature == signature and not getattr(flags, name):
@@ -81,7 +82,8 @@ def main():
         reason = " ".join(error.read().decode(errors="replace").split())
         return f"the server answered {error.code}: {reason}"
     except _NO_ANSWER as error:
-        return f"no answer from {flags.url}: {type(error).__name__}: {error}"
+        hint = "" if "/v1/models/" in flags.url else f"; --url is to be like {_URL}"
+        return f"no answer from {flags.url}: {type(error).__name__}: {error}{hint}"
     print(json.dumps(outputs, indent=2))
     valid = outputs.get("valid", [])
     if flags.signature == "score":
