@@ -1,7 +1,7 @@
 """The client side of a load test: connections that post and do next to nothing besides.
 
-aiohttp's client took 0.12 to 0.2 ms of the cores that it shares with the server for a short text,
-which is as much as the server's own HTTP, and so hid what the server could do.
+A client takes its time from the cores that it shares with the server. aiohttp's took as much for a
+short text as the server's own HTTP, and so hid what the server could do.
 """
 
 import asyncio

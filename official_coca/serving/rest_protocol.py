@@ -93,8 +93,7 @@ def to_array(value, info, name):
 
 
 def _read_json(body):
-    values = body.count(b",") + 1 if len(body) > _MOST_VALUES else 1
-    if values > _MOST_VALUES:
+    if len(body) > _MOST_VALUES and (values := body.count(b",") + 1) > _MOST_VALUES:
         raise RequestError(400, f"the body has {values} values; at most {_MOST_VALUES} are read")
     try:
         fields = _without_collections(_parse, body)
