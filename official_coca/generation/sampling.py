@@ -49,6 +49,8 @@ class TokenSampler:
 
     seed = None
     repetition_penalty = 1.0
+    # Whether one sequence is written for each row, the same beside other rows: nothing is drawn.
+    rows_are_independent = False
 
     @property
     def signature(self):
@@ -123,6 +125,8 @@ class GreedySampler(TokenSampler):
     Args:
         repetition_penalty: see `penalise_repetition`.
     """
+
+    rows_are_independent = True
 
     def __init__(self, repetition_penalty=1.0):
         require_repetition_penalty(repetition_penalty)

@@ -8,6 +8,7 @@ from keras import ops
 
 from official_coca.layers.attention_masks import causal_mask
 from official_coca.layers.layer_normalization import LayerNormalization
+from official_coca.layers.rows import multiply_rows
 from official_coca.layers.transformer_block import TransformerBlock
 
 
@@ -125,9 +126,8 @@ class MultimodalDecoder(keras.layers.Layer):
             token_embedding: (V, D), the input token table; used when embeddings are tied.
         """
         kernel = ops.cast(self.projection_kernel(token_embedding), features.dtype)
-        if self.tie_embeddings:
-            kernel = ops.transpose(kernel)
-        return ops.cast(ops.matmul(features, kernel), "float32")
+        logits = multiply_rows(features, kernel, transpose_kernel=self.tie_embeddings)
+        return ops.cast(logits, "float32")
 
     def projection_kernel(self, token_embedding=None):
         """The variable that makes logits: (V, D), the given one, if tied, else (D, V)."""

@@ -9,6 +9,8 @@ import threading
 
 import keras
 
+from official_coca.layers.alike_rows import rows_are_alike
+
 
 def call_in_shared_graph(layer, method_name, *arguments):
     """Calls a method of a layer in a graph that all layers of equal configuration share.
@@ -27,7 +29,7 @@ def call_in_shared_graph(layer, method_name, *arguments):
     """
     if not _shares():
         return getattr(layer, method_name)(*arguments)
-    key = (type(layer), method_name, _configuration(layer))
+    key = (type(layer), method_name, _configuration(layer), rows_are_alike())
     graph = _GRAPHS.setdefault(key, _SharedGraph(method_name))
     return graph(layer, arguments)
 

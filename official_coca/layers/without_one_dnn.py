@@ -13,6 +13,8 @@ import math
 import keras
 from keras import ops
 
+from official_coca.layers.alike_rows import rows_are_alike
+
 # Multiplications in one product up to which TensorFlow hands whole products to its threads, rather
 # than parts of each: kMaxCostOuterParallelism of its kernels/matmul_op_impl.h.
 _LARGEST_PRODUCT = 128 * 128
@@ -25,7 +27,10 @@ def is_small_attention(query, key):
     """Whether (B, H, L, d) queries and (B, H, S, d) keys are for the two functions below.
 
     One query each always is; more are where the batch is small too, as oneDNN is faster otherwise.
+    Rows that are to be alike always are, since each product is then computed by itself.
     """
+    if rows_are_alike():
+        return True
     num_queries, num_keys = query.shape[-2], key.shape[-2]
     if not _is_for_one_dnn(query) or None in (num_queries, num_keys):
         return False

@@ -163,9 +163,32 @@ class CaptioningModel(ImageTextModel):
         Returns:
             {"token_ids": (B, T) or (B, N, T), "scores": (B,) or (B, N)}.
         """
+        return self.generate_from_cache(
+            self.init_cache(images, max_length),
+            prompt_token_ids,
+            prompt_mask,
+            seed,
+            sampler,
+            max_length,
+            min_length,
+            return_scores,
+        )
+
+    def generate_from_cache(
+        self,
+        cache,
+        prompt_token_ids,
+        prompt_mask,
+        seed,
+        sampler,
+        max_length,
+        min_length=0,
+        return_scores=True,
+    ):
+        """`generate_token_ids` with what `init_cache` returned in place of the images."""
         return generation.generate(
             self.decode_step,
-            self.init_cache(images, max_length),
+            cache,
             prompt_token_ids,
             prompt_mask,
             sampler=sampler,

@@ -575,16 +575,37 @@ class CoCa(CaptioningModel):
             `UnimodalDecoder.decode_step`; "cross_attention": keys and values of the image tokens,
             each (B, heads, Q, d), for each multimodal layer}.
         """
+        return {
+            **self.token_cache(ops.shape(images)[0], max_length),
+            **self.image_cache(images),
+        }
+
+    def image_cache(self, images):
+        """The part of `init_cache` that is made of the images and never changes."""
         image_tokens = self._for_decoder(self._image_tokens(self.image_encoder(images)))
-        batch_size = ops.shape(images)[0]
+        return {"cross_attention": self.multimodal_decoder.project_image_tokens(image_tokens)}
+
+    def token_cache(self, batch_size, max_length):
+        """The part of `init_cache` that is room for tokens."""
         return {
             "self_attention": (
                 *self.unimodal_decoder.empty_cache(batch_size, max_length),
                 *self.multimodal_decoder.empty_cache(batch_size, max_length),
             ),
             "token_visible": self.unimodal_decoder.all_visible(batch_size, max_length),
-            "cross_attention": self.multimodal_decoder.project_image_tokens(image_tokens),
         }
+
+    @property
+    def decoding_widths(self):
+        """Sizes of the axes of what `decode_step` computes, but for rows and positions."""
+        return (
+            self.text_hidden_dim,
+            self.text_num_heads,
+            self.text_mlp_dim,
+            self.multimodal_decoder.num_heads,
+            self.multimodal_decoder.mlp_dim,
+            self.vocabulary_size,
+        )
 
     def decode_step(self, token_ids, cache, index):
         """Feeds one token of each caption and foretells the next.

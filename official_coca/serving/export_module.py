@@ -31,8 +31,9 @@ class ExportModule(tf.Module):
         sampler: how captions are written: a name or an object.
         max_caption_length: longest caption in tokens; None for the model's limit.
         max_image_pixels: larger pictures are bad rows.
-        merge_rows: one pass over the whole batch instead of row after row: what accelerators
-            want, and large captioners. A row's last bits then depend on the size of the batch.
+        merge_rows: one pass over the whole batch instead of row after row, or a few rows at a time
+            for greedy captions: what accelerators want, and captions by other samplers. A row's
+            last bits then depend on the size of the batch.
         signatures: names of those to offer; None for all that the model is capable of.
         **sampler_options: of a sampler given by name, as `num_beams=5`.
 

@@ -64,8 +64,8 @@ def _parse(arguments):
     parser.add_argument(
         "--merge_rows",
         action="store_true",
-        help="one pass over a whole batch, for accelerators and large captioners; a row's last "
-        "bits then depend on the size of its batch",
+        help="one pass over a whole batch, for accelerators, and for captions of many pictures by "
+        "another sampler than greedy; a row's last bits then depend on the size of its batch",
     )
     parser.add_argument(
         "--text_pair",

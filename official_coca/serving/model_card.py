@@ -113,7 +113,7 @@ _EXAMPLES = {
 }
 
 _INDEPENDENT = """\
-Rows are computed one by one: every other row of the batch is bit-equal to what it is alone."""
+Rows do not depend on each other: every other row of the batch is bit-equal to what it is alone."""
 
 _MERGED = """\
 Rows are computed in one pass: another number of rows changes the last bits of each, while what

@@ -4,12 +4,15 @@ Shapes: B rows, E embedding width, L tokens of a text, C texts, H x W pixels of 
 of a caption.
 """
 
+import functools
+
 import tensorflow as tf
 
 from official_coca.models.protocols import Captioner, DualEncoder
 from official_coca.preprocessing.safe_decode import SafeImageDecoder
 from official_coca.preprocessing.safe_texts import safe_token_ids
 from official_coca.serving.row_by_row import row_by_row
+from official_coca.serving.row_groups import can_write_in_groups, write_in_groups
 
 # Texts are cut to a multiple of this many tokens, so that short ones cost less than long ones; but
 # not by a model of two such steps, since TensorFlow is quicker with few tokens of known number.
@@ -27,7 +30,8 @@ class ModelGraphs:
         sampler: an object that writes captions.
         caption_length: T.
         max_image_pixels: larger pictures are not decoded.
-        merge_rows: whether a batch is computed in one pass rather than row by row.
+        merge_rows: whether a batch is computed in one pass; else row by row, or in groups that
+            keep the bits of each row.
 
     Attributes:
         model: the model.
@@ -69,8 +73,12 @@ class ModelGraphs:
             self.detokenize = _graph(
                 lambda ids: tf.strings.strip(preprocessor.tokenizer.detokenize(ids)), prompts
             )
-            mask = tf.TensorSpec((None, caption_length), tf.bool)
-            self.write = self._by_row(write, images, prompts, mask)
+            specs = images, prompts, tf.TensorSpec((None, caption_length), tf.bool)
+            if not merge_rows and can_write_in_groups(model, sampler):
+                write = functools.partial(write_in_groups, model, sampler, caption_length)
+                self.write = _graph(write, *specs)
+            else:
+                self.write = self._by_row(write, *specs)
 
     def of_each(self, function, embeddings):
         """Applies `function`, (n, E) → (n, any), to embeddings (B, E); see `row_by_row`."""
