@@ -41,18 +41,28 @@ class Pictures:
         Raises:
             InvalidInputError: the image is gone, outside of the directory, or cannot be read.
         """
-        from PIL import Image, ImageOps
+        from PIL import Image
 
         path = self.path(row)
         side = SIDES[size]
         try:
             with Image.open(path, formats=_FORMATS) as image:
                 image.draft("RGB", (side, side))  # a JPEG is decoded no larger than it must be
-                image = _opaque(ImageOps.exif_transpose(image))
+                image = _opaque(_upright(image))
                 image.thumbnail((side, side))
                 return _encoded(image)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise InvalidInputError(f"this file cannot be shown: {error}") from None
+
+
+def _upright(image):
+    """The picture turned as its EXIF asks; as it is stored where that is damaged."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001  Pillow writes the EXIF anew: TypeError, struct.error, others
+        return image  # where the pixels are damaged, scaling raises again
 
 
 def _opaque(image):
