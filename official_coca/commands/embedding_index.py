@@ -163,6 +163,8 @@ class IndexWriter:
 def writing_lock(directory, flag="--output"):
     """Keeps others from writing the index at the same time; a kill frees it.
 
+    Where the context ends by an exception before anything is written, nothing is left behind.
+
     Args:
         directory: of the index; it is made.
         flag: that names the directory, for messages.
@@ -171,6 +173,7 @@ def writing_lock(directory, flag="--output"):
         InvalidInputError: another process writes, or the directory holds something else.
     """
     directory = pathlib.Path(directory)
+    is_new = not directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in directory.iterdir()}
@@ -191,7 +194,20 @@ def writing_lock(directory, flag="--output"):
             raise InvalidInputError(
                 f"another coca index is writing {directory}; wait until it is done"
             ) from None
-        yield
+        try:
+            yield
+        except BaseException:
+            _remove_unused(directory, is_new)
+            raise
+
+
+def _remove_unused(directory, is_new):
+    """Removes the lock, and the directory if it is new, where there is nothing else."""
+    with contextlib.suppress(OSError):  # it may be gone; what ended the context is what matters
+        if [path.name for path in directory.iterdir()] == [_LOCK_FILE]:
+            (directory / _LOCK_FILE).unlink()
+            if is_new:
+                directory.rmdir()
 
 
 def fingerprint(model):

@@ -29,7 +29,7 @@ def main(arguments):
     flags = _parse(arguments)
     from official_coca.commands import embedding_index
 
-    directory, place = check_places(flags.directory, flags.output)
+    directory, place = check_places(flags.directory, flags.output, "DIR")
     with embedding_index.writing_lock(place):
         old = existing_index(place)
         handle = indexing_model(flags.model, old)
@@ -38,18 +38,21 @@ def main(arguments):
         return refresh(model, handle, old, files, directory, place, flags.batch_size, flags.json)
 
 
-def check_places(directory, output):
+def check_places(directory, output, flag):
     """Returns the normal path of a directory of images, and where its index lies.
 
     Args:
         directory: of images.
         output: of the index; None for within the images.
+        flag: that names the directory of images, for messages.
 
     Raises:
         InvalidInputError: the directory is none, or has no images.
     """
     from official_coca.commands.embedding_index import DIRECTORY_NAME
 
+    if not directory:  # its normal path would be the current directory
+        raise InvalidInputError(f"{flag}={directory!r} names no directory; give one with images")
     normal = os.path.normpath(directory)
     if not os.path.isdir(normal):
         raise InvalidInputError(f"{directory} is not a directory; give one with images")
@@ -105,7 +108,7 @@ def refresh(model, handle, old, files, directory, place, batch_size, as_json=Fal
     writer = embedding_index.IndexWriter(place, handle, fingerprint, directory)
     for number in kept:
         writer.add([old.rows[number]], old.embeddings[number : number + 1])
-    with results.Results(len(new), as_json) as printed:
+    with results.Results(len(new), as_json, inputs="images to embed") as printed:
         added = _embed(model, new, current, writer, printed, batch_size)
     summary = {
         "index": str(place),
@@ -160,8 +163,8 @@ def _row(path, directory):
 
 def _sentence(summary):
     return (
-        f"{summary['index']}: {summary['images']} images, {summary['added']} of them added now, "
-        f"{summary['dropped']} dropped"
+        f"{summary['index']}: {summary['images']} image{'' if summary['images'] == 1 else 's'}, "
+        f"{summary['added']} of them added now, {summary['dropped']} dropped"
     )
 
 

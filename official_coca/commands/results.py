@@ -22,6 +22,7 @@ class Results:
         total: number of inputs.
         as_json: whether a result is a JSON object or fields between tabs.
         unit: what an input is.
+        inputs: what all of them are; `unit` with an s, unless given.
 
     Example:
 
@@ -31,10 +32,10 @@ class Results:
         return results.exit_code()
     """
 
-    def __init__(self, total, as_json, unit="image"):
+    def __init__(self, total, as_json, unit="image", inputs=None):
         self._total = total
         self._as_json = as_json
-        self._unit = unit
+        self._inputs = inputs or f"{unit}s"
         self._skipped = 0
         self._bar = tqdm.tqdm(total=total, unit=unit, **_bar_options())
 
@@ -67,7 +68,7 @@ class Results:
             return 0
         were = "was" if self._skipped == 1 else "were"
         print(
-            f"{self._skipped} of {self._total} {self._unit}s {were} skipped",
+            f"{self._skipped} of {self._total} {self._inputs} {were} skipped",
             file=sys.stderr,
             flush=True,
         )

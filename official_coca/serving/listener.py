@@ -1,12 +1,15 @@
 """Where a server of this package listens: the flags --host and --port, and the bound socket."""
 
 import argparse
+import errno
+import ipaddress
 import re
 import socket
 
 from official_coca.errors import InvalidInputError
 
 LOOPBACK = "127.0.0.1"  # no other machine reaches it
+_LOOPBACK_6 = "::1"
 _MOST_PORT = 65535
 
 
@@ -52,11 +55,25 @@ def start_listening(listener):
 
 
 def url(listener):
-    """The address of a bound socket, for a browser."""
+    """The address of a bound socket."""
+    return _url(*listener.getsockname()[:2])
+
+
+def local_url(listener):
+    """An address of a bound socket that a browser on this machine opens."""
     host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:  # every address, but none to open
+        host = _LOOPBACK_6 if ":" in host else LOOPBACK
+    return _url(host, port)
+
+
+def _url(host, port):
     host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{port}"
 
 
 def _cannot_listen(host, port, error):
-    return InvalidInputError(f"cannot listen on --host={host} --port={port}: {error.strerror}")
+    remedy = "; give another --port" if error.errno == errno.EADDRINUSE else ""
+    return InvalidInputError(
+        f"cannot listen on --host={host} --port={port}: {error.strerror}{remedy}"
+    )

@@ -72,6 +72,7 @@ def test_bad_file_is_reported_each_time_and_left_out(coca, photos, capsys):
         assert json.loads(out.splitlines()[0])["image"] == str(photos / "bad.png")
         assert json.loads(out.splitlines()[-1])["images"] == 5
         assert "bad.png" in err
+    assert err.endswith("1 of 1 images to embed was skipped\n")
 
 
 def test_stopped_run_keeps_what_is_done(coca, photos, embedded, monkeypatch, capsys):
@@ -134,6 +135,7 @@ def test_another_model_is_refused_by_search_and_indexed_anew(coca, photos, tmp_p
     "arguments, words",
     [
         (["index", "no/such"], ["no/such is not a directory"]),
+        (["index", ""], ["DIR='' names no directory"]),
         (["index", "{tmp}/empty"], ["no image file", "empty"]),
         (["index", "{tmp}/photos", "--output={tmp}/other"], ["other", "other files"]),
         (["index", "{tmp}/photos", "--output={tmp}/photos/a.png"], ["a.png cannot be written"]),

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from official_coca.errors import InvalidInputError
-from official_coca.serving.listener import bind, start_listening
+from official_coca.serving.listener import bind, local_url, start_listening, url
 
 
 def test_second_of_two_servers_that_bind_at_once_is_refused_when_it_starts_to_listen():
@@ -25,3 +25,11 @@ def test_clients_are_refused_until_the_server_listens():
             client.connect(listener.getsockname())
         start_listening(listener)
         client.connect(listener.getsockname())
+
+
+@pytest.mark.parametrize("host, opened", [("0.0.0.0", "127.0.0.1"), ("127.0.0.2", "127.0.0.2")])
+def test_address_to_open_is_none_that_stands_for_all(host, opened):
+    with bind(host, 0) as listener:
+        port = listener.getsockname()[1]
+        assert local_url(listener) == f"http://{opened}:{port}"
+        assert url(listener) == f"http://{host}:{port}"

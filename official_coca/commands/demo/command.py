@@ -20,7 +20,7 @@ import sys
 from official_coca.commands import image_files, index, model_flag
 from official_coca.errors import InvalidInputError
 from official_coca.program import ArgumentParser, run_program
-from official_coca.serving.listener import LOOPBACK, bind, port_number, start_listening, url
+from official_coca.serving.listener import LOOPBACK, bind, local_url, port_number, start_listening
 
 _PORT = 8765
 _LAST_CALLS = 2.0  # seconds for answers that are on their way
@@ -28,7 +28,7 @@ _LAST_CALLS = 2.0  # seconds for answers that are on their way
 
 def main(arguments):
     flags = _parse(arguments)
-    directory, place = index.check_places(flags.images, flags.index)
+    directory, place = index.check_places(flags.images, flags.index, "--images")
     listener = bind(flags.host, flags.port)
     # From here on the program has imported TensorFlow.
     from official_coca.commands import embedding_index
@@ -85,7 +85,7 @@ async def _serve(model, handle, images, listener):
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    print(f"open {url(listener)} in a browser; Ctrl-C ends this program", flush=True)
+    print(f"open {local_url(listener)} in a browser; Ctrl-C ends this program", flush=True)
     await stop.wait()
     await runner.cleanup()
     app.close(_LAST_CALLS)

@@ -21,6 +21,7 @@ from official_coca.serving.listener import LOOPBACK, bind
     [
         ([], "--images"),
         (["--images=no/such"], "no/such is not a directory"),
+        (["--images="], "--images='' names no directory"),
         (["--images={photos}", "--port=70000"], "70000"),
         (["--images={photos}", "--batch_size=0"], "--batch_size=0"),
         (["--images={photos}", "--host=192.0.2.1"], "--host=192.0.2.1"),
@@ -37,7 +38,19 @@ def test_port_in_use_is_told_before_the_model_is_loaded(coca, photos, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert coca("demo", f"--images={photos}", f"--port={port}") == 2
-    assert f"--port={port}" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f"--port={port}: Address already in use; give another --port" in err
+
+
+@pytest.mark.parametrize("arguments", [["index", "{photos}"], ["demo", "--images={photos}"]])
+def test_mistyped_model_leaves_nothing_in_the_directory(coca, photos, arguments):
+    arguments = [argument.format(photos=photos) for argument in arguments]
+    arguments += ["--port=0"] if arguments[0] == "demo" else []
+    assert coca(*arguments, "--model=no/such") == 2
+    assert not (photos / "coca_index").exists()
+    (photos / "coca_index").mkdir()
+    assert coca(*arguments, "--model=no/such") == 2
+    assert list((photos / "coca_index").iterdir()) == []
 
 
 def test_link_out_of_the_directory_is_named_and_not_found(coca, photos, monkeypatch, capsys):
@@ -55,7 +68,7 @@ def test_link_out_of_the_directory_is_named_and_not_found(coca, photos, monkeypa
     capsys.readouterr()
     assert coca("demo", f"--images={photos}", "--port=0") == 0
     problem = "it is a link that leads out of the directory"
-    lines = [f"skipped {photos}/beach/link.png: {problem}", "1 of 1 images was skipped"]
+    lines = [f"skipped {photos}/beach/link.png: {problem}", "1 of 1 images to embed was skipped"]
     assert capsys.readouterr().err.splitlines() == lines
     assert [row.path for row in EmbeddingIndex(photos).rows] == ["own.png", "within.png"]
 
