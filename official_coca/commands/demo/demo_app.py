@@ -9,6 +9,9 @@
     GET  /look/ROW                the same for an indexed image
     POST /labels                  how likely each of some labels is for an image
 
+Rows mean other images after another start, so requests for /map, /search, /look and /labels carry
+the token of /start in the header Coca-Start; a page of an earlier start is told to reload.
+
 Answers are JSON, those of /look JSON Lines; errors are {"error": one line}.
 
 Shapes: E embedding width.
@@ -47,6 +50,7 @@ _THREADS = 2
 _KEPT_IMAGES = 1024  # embeddings of dropped images, for labels that are edited
 _MAP_UNITS = 65_535  # places are sent as whole numbers, which are short
 _ROW = "[0-9]{1,9}"
+_START_HEADER = "Coca-Start"
 
 
 class DemoApp:
@@ -66,7 +70,7 @@ class DemoApp:
         self._host = host
         self._search = NeighbourSearch(index)
         self._pictures = Pictures(index)
-        # Browsers keep pictures; those of another start have other addresses.
+        # Browsers keep pictures and open pages; those of another start are told apart by it.
         self._token = secrets.token_hex(4)
         self._dropped = collections.OrderedDict()
         self._map = concurrent.futures.Future()
@@ -85,12 +89,12 @@ class DemoApp:
                 web.get("/", send_page_file),
                 web.get("/{name:[a-z_]+[.](?:css|js)}", send_page_file),
                 web.get("/start", self._start),
-                web.get("/map", self._send_map),
+                web.get("/map", self._of_this_start(self._send_map)),
                 web.get("/pictures/{token}/{size}/" + row, self._picture),
-                web.get("/search", self._find),
-                web.post("/look", self._look_at_dropped),
-                web.get("/look/" + row, self._look_at_indexed),
-                web.post("/labels", self._label),
+                web.get("/search", self._of_this_start(self._find)),
+                web.post("/look", self._of_this_start(self._look_at_dropped)),
+                web.get("/look/" + row, self._of_this_start(self._look_at_indexed)),
+                web.post("/labels", self._of_this_start(self._label)),
             ]
         )
         application.on_response_prepare.append(page_security.add_headers)
@@ -107,6 +111,18 @@ class DemoApp:
         threading.Thread(target=self._make_map, name="map", daemon=True).start()
         self._warming = asyncio.ensure_future(self._worker.result(self._model.warm_up()))
 
+    def _of_this_start(self, handler):
+        """The handler, for pages that were opened since the program was started."""
+
+        async def check(request):
+            if request.headers.get(_START_HEADER) != self._token:
+                raise RequestError(
+                    410, "the program was started anew since this page was opened: reload the page"
+                )
+            return await handler(request)
+
+        return check
+
     def _make_map(self):
         try:
             self._map.set_result(map_embeddings(self._index.embeddings))
@@ -115,6 +131,7 @@ class DemoApp:
 
     async def _start(self, request):
         return json_response({
+            "token": self._token,
             "model": self._model_name,
             "images": len(self._index.rows),
             "search": self._search.method,

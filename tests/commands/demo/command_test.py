@@ -74,7 +74,10 @@ def test_link_out_of_the_directory_is_named_and_not_found(coca, photos, monkeypa
 
 
 def answers_to(requests, model, index):
-    """What the running program sends back to the bytes of each request, until it closes."""
+    """What the running program sends back to the bytes of each request, until it closes.
+
+    In a request {token} stands for that of the program's start.
+    """
     listener = bind(LOOPBACK, 0)
     port = listener.getsockname()[1]
 
@@ -88,7 +91,9 @@ def answers_to(requests, model, index):
         serving = asyncio.create_task(command._serve(model, "the model", index, listener))
         while not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             await asyncio.sleep(0.01)
-        answers = [await answer_to(request) for request in requests]
+        start = await answer_to(head("GET", "/start"))
+        token = json.loads(start.splitlines()[-1])["token"].encode()
+        answers = [await answer_to(request.replace(b"{token}", token)) for request in requests]
         os.kill(os.getpid(), signal.SIGINT)
         await serving
         return answers
@@ -96,9 +101,13 @@ def answers_to(requests, model, index):
     return asyncio.run(main())
 
 
+def head(method, path, *headers):
+    lines = (f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", *headers)
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
 def post(path, body, *headers):
-    lines = (f"POST {path} HTTP/1.1", "Host: localhost", "Connection: close", *headers)
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    return head("POST", path, "Coca-Start: {token}", *headers) + body
 
 
 def test_malformed_bodies_are_refused_without_a_word_in_the_terminal(

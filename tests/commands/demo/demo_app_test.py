@@ -42,6 +42,8 @@ def run(use, model, index):
     async def running():
         app = DemoApp(model, "the model", index, "127.0.0.1")
         async with TestClient(TestServer(app.application())) as client:
+            _, start = await ask(client, "/start")
+            client.session.headers["Coca-Start"] = start["token"]
             yield client
         app.close(5)
 
@@ -149,6 +151,24 @@ def test_bad_labels_are_refused(model, index, body, status):
     async def use(client):
         found, answer = await ask(client, "/labels", data=body)
         assert found == status and answer["error"] and "\n" not in answer["error"]
+
+    run(use, model, index)
+
+
+def test_page_of_another_start_is_told_to_reload(model, index):
+    async def use(client):
+        del client.session.headers["Coca-Start"]
+        labels = json.dumps({"image": "row-0", "labels": ["cat"]})
+        for path, options in (
+            ("/map", {}),
+            ("/search?text=cat", {}),
+            ("/look", {"data": b"an image"}),
+            ("/look/0", {}),
+            ("/labels", {"data": labels}),
+        ):
+            for headers in ({}, {"Coca-Start": "another"}):
+                status, answer = await ask(client, path, headers=headers, **options)
+                assert status == 410 and "reload the page" in answer["error"]
 
     run(use, model, index)
 

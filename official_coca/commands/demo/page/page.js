@@ -4,7 +4,7 @@ import { showGallery } from "./gallery.js";
 import { Labels } from "./labels.js";
 import { Look } from "./look.js";
 import { EmbeddingMap } from "./map.js";
-import { ask } from "./server.js";
+import { ask, askForStart } from "./server.js";
 
 const PAUSE = 400; // milliseconds without a key before a text is searched for
 const THEME = "coca_theme";
@@ -71,7 +71,7 @@ async function begin() {
   const about = document.getElementById("about");
   let start;
   try {
-    start = await ask("/start");
+    start = await askForStart();
   } catch (error) {
     about.textContent = error.message;
     return;

@@ -1,5 +1,14 @@
 // Asks the program that serves this page.
 
+let token; // of the program's start: the rows of another start are other images
+
+/** Returns what the page must know at first; without it nothing else is answered. */
+export async function askForStart() {
+  const start = await ask("/start");
+  token = start.token;
+  return start;
+}
+
 /** Returns the JSON of an answer; an Error has the program's own words as its message. */
 export async function ask(path, options = {}) {
   const response = await reach(path, options);
@@ -23,7 +32,7 @@ export async function askForLines(path, options, take) {
 async function reach(path, options) {
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(path, { ...options, headers: token ? { "Coca-Start": token } : {} });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error("The program behind this page does not answer. Is it still running?");
