@@ -11,6 +11,8 @@ PAGE_FILES = {
         (
             "page.js",
             "server.js",
+            "kept.js",
+            "wording.js",
             "gallery.js",
             "look.js",
             "labels.js",

@@ -1,6 +1,8 @@
 // Sorts the image that is looked at into labels that a person edits.
 
+import { keep, kept } from "./kept.js";
 import { ask } from "./server.js";
+import { tell } from "./wording.js";
 
 const PAUSE = 350; // milliseconds without a key before the labels are sent
 const KEPT = "coca_labels";
@@ -13,10 +15,9 @@ export class Labels {
     this.hint = this.status.textContent.trim();
     this.image = null;
     this.number = 0; // of the last request: an answer to an earlier one comes too late
-    const kept = localStorage.getItem(KEPT);
-    if (kept) this.field.value = kept;
+    this.field.value = kept(KEPT) || this.field.value;
     this.field.addEventListener("input", () => {
-      localStorage.setItem(KEPT, this.field.value);
+      keep(KEPT, this.field.value);
       clearTimeout(this.timer);
       this.timer = setTimeout(() => this.update(), PAUSE);
     });
@@ -31,19 +32,19 @@ export class Labels {
 
   /** Takes the name that the program gave an image; null for none. */
   show(image) {
+    if (this.disabled) return;
     this.image = image;
-    this.list.replaceChildren();
-    return this.update();
+    this.clear(this.hint);
+    this.update();
   }
 
   async update() {
     const number = ++this.number;
-    if (this.disabled || this.image === null) return;
+    if (this.image === null) return;
     const labels = [...new Set(this.field.value.split(/[,\n]/).map((label) => label.trim()))]
       .filter((label) => label);
     if (!labels.length) {
-      this.list.replaceChildren();
-      this.status.textContent = this.hint;
+      this.clear(this.hint);
       return;
     }
     try {
@@ -51,10 +52,16 @@ export class Labels {
       const answer = await ask("/labels", { method: "POST", body });
       if (number !== this.number) return;
       this.draw(labels, answer.probabilities);
-      this.status.textContent = this.hint;
+      tell(this.status, this.hint);
     } catch (error) {
-      if (number === this.number) this.status.textContent = error.message;
+      // Probabilities of other labels would pass for those of the labels that are there now.
+      if (number === this.number) this.clear(error.message, true);
     }
+  }
+
+  clear(message, isProblem = false) {
+    this.list.replaceChildren();
+    tell(this.status, message, isProblem);
   }
 
   draw(labels, probabilities) {

@@ -1,10 +1,12 @@
 // Puts the parts of the page together.
 
 import { showGallery } from "./gallery.js";
+import { keep, kept } from "./kept.js";
 import { Labels } from "./labels.js";
 import { Look } from "./look.js";
 import { EmbeddingMap } from "./map.js";
 import { ask, askForStart } from "./server.js";
+import { imageCount, tell } from "./wording.js";
 
 const PAUSE = 400; // milliseconds without a key before a text is searched for
 const THEME = "coca_theme";
@@ -12,14 +14,14 @@ const THEME = "coca_theme";
 function chooseTheme() {
   const button = document.getElementById("theme");
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  let chosen = kept(THEME);
   const show = () => {
-    const kept = localStorage.getItem(THEME);
-    if (kept) document.documentElement.dataset.theme = kept;
-    button.setAttribute("aria-pressed", String(kept ? kept === "dark" : dark.matches));
+    if (chosen) document.documentElement.dataset.theme = chosen;
+    button.setAttribute("aria-pressed", String(chosen ? chosen === "dark" : dark.matches));
   };
   button.addEventListener("click", () => {
-    const pressed = button.getAttribute("aria-pressed") === "true";
-    localStorage.setItem(THEME, pressed ? "light" : "dark");
+    chosen = button.getAttribute("aria-pressed") === "true" ? "light" : "dark";
+    keep(THEME, chosen);
     show();
   });
   dark.addEventListener("change", show);
@@ -41,19 +43,18 @@ function searchByText(start, look, map) {
     const text = field.value.trim();
     if (!text || text === last) return;
     last = text;
-    status.textContent = "Searching …";
+    tell(status, "Searching …");
     try {
       const { found } = await ask(`/search?text=${encodeURIComponent(text)}`);
       if (text !== last) return; // an answer to an earlier text comes too late
       showGallery(list, found, start.pictures, (image) => look.openIndexed(image));
       map.mark(found.map((image) => image.row));
-      status.textContent =
-        `The ${found.length} images nearest to “${text}”, by cosine similarity.`;
+      tell(status, `${imageCount(found.length)} nearest to “${text}”, by cosine similarity.`);
     } catch (error) {
       if (text !== last) return;
       last = "";
       list.replaceChildren();
-      status.textContent = error.message;
+      tell(status, error.message, true);
     }
   };
   form.addEventListener("submit", (event) => {
@@ -76,7 +77,7 @@ async function begin() {
     about.textContent = error.message;
     return;
   }
-  about.textContent = `${start.images.toLocaleString()} images · ${start.model}`;
+  about.textContent = `${imageCount(start.images)} · ${start.model}`;
   document.getElementById("method").textContent =
     `Search: ${start.search}. Everything on this page comes from the program on this machine.`;
   const labels = new Labels();
