@@ -3,6 +3,7 @@
 import { listenToPointers } from "./map_pointers.js";
 import { MapView } from "./map_view.js";
 import { ask } from "./server.js";
+import { imageCount, tell } from "./wording.js";
 
 const PHOTO = 46; // pixels of a photo's side
 const GAP = 6;
@@ -19,6 +20,7 @@ export class EmbeddingMap {
     this.canvas = this.frame.querySelector("canvas");
     this.card = document.getElementById("card");
     this.status = document.getElementById("map_status");
+    this.centre = document.getElementById("map_centre");
     this.photos = document.getElementById("photos");
     this.view = new MapView();
     this.count = 0;
@@ -33,7 +35,7 @@ export class EmbeddingMap {
     try {
       map = await ask("/map");
     } catch (error) {
-      this.status.textContent = error.message;
+      tell(this.status, error.message, true);
       return;
     }
     this.count = map.rows.length;
@@ -41,8 +43,8 @@ export class EmbeddingMap {
     this.names = map.names;
     this.x = Float32Array.from(map.x, (value) => value / map.units);
     this.y = Float32Array.from(map.y, (value) => value / map.units);
-    this.status.textContent = `${this.count.toLocaleString()} images by ${map.method}; ` +
-      "neighbours look alike to the model.";
+    tell(this.status,
+      `${imageCount(this.count)} by ${map.method}; neighbours look alike to the model.`);
     this.listen();
     this.draw();
   }
@@ -71,7 +73,10 @@ export class EmbeddingMap {
     }, { passive: false });
     listenToPointers(this);
     this.frame.addEventListener("keydown", (event) => this.key(event));
-    this.frame.addEventListener("blur", () => this.hover(-1));
+    this.frame.addEventListener("blur", () => {
+      this.hover(-1);
+      this.centre.textContent = "";
+    });
     new MutationObserver(() => this.draw()).observe(document.documentElement, { attributes: true });
   }
 
@@ -89,6 +94,8 @@ export class EmbeddingMap {
     acts[event.key]();
     this.draw();
     this.hover(this.nearest(this.view.width / 2, this.view.height / 2, Infinity));
+    // For who hears the page: a canvas says nothing. The same text again is not repeated.
+    this.centre.textContent = this.image(this.hovered).name;
   }
 
   image(number) {
@@ -129,6 +136,12 @@ export class EmbeddingMap {
     const picture = this.card.querySelector("img");
     picture.src = `${this.pictures}small/${row}`;
     this.card.querySelector("p").textContent = name;
+    this.placeCard();
+  }
+
+  /** Puts the card beside the image that is hovered over. */
+  placeCard() {
+    const number = this.hovered;
     const [x, y] = this.view.toPixels(this.x[number], this.y[number]);
     const [width, height] = [this.card.offsetWidth, this.card.offsetHeight];
     const left = x + 34 + width < this.view.width ? x + 34 : Math.max(x - 34 - width, 4);
@@ -165,6 +178,7 @@ export class EmbeddingMap {
     for (const [number, x, y] of marks) if (!photos.has(number)) ring(pen, x, y, 6, accent);
     const [hovered] = inside.filter(([number]) => number === this.hovered);
     if (hovered) ring(pen, hovered[1], hovered[2], 9, accent);
+    if (this.hovered >= 0) this.placeCard(); // the view or the size of the map may have changed
   }
 
   inside(width, height) {

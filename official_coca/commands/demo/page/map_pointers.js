@@ -8,6 +8,7 @@ export function listenToPointers(map) {
   let moved = 0;
 
   map.frame.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return; // the other buttons of a mouse have a meaning of their own
     map.frame.setPointerCapture(event.pointerId);
     pointers.set(event.pointerId, map.position(event));
     if (pointers.size === 1) moved = 0;
