@@ -101,6 +101,12 @@ class Page:
     async def mouse(self, kind, x, y, **arguments):
         await self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **arguments)
 
+    async def drag(self, x, y, **data):
+        """Drags in from another program and drops: `files`, paths, or `items`."""
+        data = {"items": [], "dragOperationsMask": 1, **data}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            await self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
     async def screenshot(self, path):
         """Writes a PNG of the whole page."""
         answer = await self.call("Page.captureScreenshot", captureBeyondViewport=True)

@@ -58,6 +58,16 @@ DRAG = """
   return !card.hidden;
 })(%s, %s, %s)
 """
+# As where the browser is told to keep nothing of the page.
+BLOCK_STORAGE = """
+Object.defineProperty(window, "localStorage", { get() { throw new DOMException("blocked"); } });
+"""
+IMAGE_IS_SEEN = """
+(() => {
+  const { top, bottom, height } = looked_at.getBoundingClientRect();
+  return height > 0 && top >= 0 && bottom <= innerHeight;
+})()
+"""
 # Notes every text of the caption while it is written.
 WATCH_CAPTION = """
 (() => {
@@ -126,6 +136,41 @@ async def edit_labels(page):
     assert sum(shares) == pytest.approx(100, abs=0.11) and shares[0] >= shares[1]
 
 
+async def refuse_labels(page):
+    await page.value("labels.focus(); labels.select()")
+    await page.type(",".join(map(str, range(201))))
+    await page.wait_for("labels_status.classList.contains('problem')")
+    assert await page.value("probabilities.children.length") == 0
+    await page.value("labels.focus(); labels.select()")
+    await page.type("a label of words " * 5)
+    await page.wait_for("probabilities.children.length === 1")
+    assert not await page.value("labels_status.classList.contains('problem')")
+    assert await page.value("probabilities.firstChild.lastChild.offsetHeight") < 30
+
+
+async def drag_text_into_labels(page):
+    x, y = await page.value(
+        "(box => [box.x + 20, box.y + 20])(labels.getBoundingClientRect())"
+    )
+    text = {"mimeType": "text/plain", "data": "lighthouse"}
+    await page.drag(x, y, items=[text])
+    await page.wait_for("labels.value.includes('lighthouse')")
+    assert await page.value("look_problem.hidden")
+
+
+async def drop_what_is_not_one_image(page, photos):
+    paths = [str(photos / "b.PNG"), str(photos / "c.png")]
+    await page.drag(700, 50, files=paths)
+    await page.wait_for("looked_at_name.textContent.startsWith('b.PNG (the first of 2 files')")
+    await page.wait_for("similar.children.length === 5")
+    await page.drag(700, 50, files=[str(photos / "beach")])
+    await page.wait_for("look_problem.textContent.startsWith('beach cannot be read')")
+    await drop(page, b"no image", "notes.png")
+    await page.wait_for("look_problem.textContent.includes('cannot be decoded')")
+    assert "appears here" in await page.value("caption.textContent")
+    assert not await page.value("similar_hint.hidden")
+
+
 async def hover_map(page):
     """Moves the mouse onto an image of the map; returns where that is."""
     await page.wait_for("map_status.textContent.includes(' images by ')")
@@ -134,6 +179,23 @@ async def hover_map(page):
     await page.mouse("mouseMoved", x, y)
     await page.wait_for("!card.hidden && card.querySelector('img').naturalWidth > 0")
     return x, y
+
+
+async def move_by_keys(page):
+    await page.value("document.getElementById('map').focus()")
+    await page.key("ArrowRight")
+    name = await page.value("map_centre.textContent")
+    assert name and name == await page.value("card.querySelector('p').textContent")
+    await page.value("document.getElementById('map').blur()")
+
+
+async def right_click(page, x, y):
+    looked_at = await page.value("looked_at_name.textContent")
+    assert looked_at != await page.value("card.querySelector('p').textContent")
+    await page.mouse("mousePressed", x, y, button="right", clickCount=1)
+    await page.mouse("mouseReleased", x, y, button="right", clickCount=1)
+    await page.value(TWO_FRAMES)
+    assert await page.value("looked_at_name.textContent") == looked_at
 
 
 async def pan_and_zoom(page, x, y):
@@ -151,7 +213,36 @@ async def pan_and_zoom(page, x, y):
     await page.mouse("mouseReleased", x - 60, y, button="left", clickCount=1)
     name = await page.value("card.querySelector('p').textContent")
     await page.wait_for(f"looked_at_name.textContent === {json.dumps(name)}")
+    await page.wait_for(IMAGE_IS_SEEN)
     await page.wait_for("caption.getAttribute('aria-busy') === 'false'")
+
+
+async def narrow_page_shows_the_image_that_is_chosen(page):
+    await page.value("found.querySelector('button').click()")
+    await page.wait_for(IMAGE_IS_SEEN)
+    await page.wait_for("caption.getAttribute('aria-busy') === 'false'")
+
+
+async def motion_and_storage_follow_the_settings(page):
+    reduce = {"name": "prefers-reduced-motion", "value": "reduce"}
+    await page.call("Emulation.setEmulatedMedia", features=[reduce])
+    await page.value("caption.setAttribute('aria-busy', 'true')")
+    assert await page.value("getComputedStyle(caption, '::after').animationName") == "none"
+    pressed = "theme.getAttribute('aria-pressed')"
+    assert await page.value(f"{pressed} !== (theme.click(), {pressed})")
+
+
+async def layout_holds_at_every_width(page, height):
+    """`height`: of the map before an image was looked at."""
+    assert await page.value("document.getElementById('map').offsetHeight") == height
+    await hover_map(page)
+    left = await page.value("card.style.left")
+    await page.resize(2000, 1000)
+    await page.wait_for(f"card.hidden || card.style.left !== {json.dumps(left)}")
+    widths = "['header', 'main'].map(name => document.querySelector(name).offsetWidth)"
+    assert await page.value(widths) == [1500, 1500]
+    counts = "import('/wording.js').then(words => [1, 1234].map(words.imageCount))"
+    assert await page.value(counts) == ["1 image", "1,234 images"]
 
 
 @pytest.mark.slow
@@ -164,21 +255,29 @@ def test_page_works_in_chromium(program, photos, tmp_path):
         async with browser(tmp_path / "chromium") as new_page:
             page, second = await new_page(), await new_page()
             await page.open(address)
+            await second.call("Page.addScriptToEvaluateOnNewDocument", source=BLOCK_STORAGE)
             await second.open(address, width=390, height=844, dark=True)
             await asyncio.gather(search(page), search(second))
+            height = await page.value("document.getElementById('map').offsetHeight")
             await asyncio.gather(look(page, image), look(second, image))
             await see_pictures(second)
             await second.screenshot(SCREENSHOTS / "phone_dark.png")
             await see_pictures(page)
             await edit_labels(page)
-            await pan_and_zoom(page, *await hover_map(page))
+            await move_by_keys(page)
+            x, y = await hover_map(page)
+            await right_click(page, x, y)
+            await pan_and_zoom(page, x, y)
             await page.screenshot(SCREENSHOTS / "wide.png")
             width = await second.value("document.documentElement.scrollWidth")
             assert width <= 390
+            await narrow_page_shows_the_image_that_is_chosen(second)
+            await motion_and_storage_follow_the_settings(second)
+            await drag_text_into_labels(page)
             assert not page.problems and not second.problems
-            await drop(page, b"no image", "notes.png")
-            await page.wait_for("!look_problem.hidden")
-            assert "cannot be decoded" in await page.value("look_problem.textContent")
+            await refuse_labels(page)
+            await layout_holds_at_every_width(page, height)
+            await drop_what_is_not_one_image(page, photos)
             outside = [entry for entry in await page.value(
                 "performance.getEntriesByType('resource').map(e => e.name)"
             ) if not entry.startswith((address, "blob:", "data:"))]  # fmt: skip

@@ -14,7 +14,9 @@ export class Look {
       this[name] = document.getElementById(name);
     }
     this.section = document.getElementById("look");
+    this.hint = this.caption.textContent.trim();
     if (start.caption_problem) this.caption.textContent = start.caption_problem;
+    this.looked_at.addEventListener("load", () => this.reveal()); // it may be higher than before
     this.looked_at.addEventListener("error", () => {
       this.looked_at.hidden = true;
       this.drop.classList.remove("shows");
@@ -24,10 +26,11 @@ export class Look {
 
   acceptFiles() {
     this.file.addEventListener("change", () => {
-      if (this.file.files.length) this.openFile(this.file.files[0]);
+      this.openFirst(this.file.files);
       this.file.value = ""; // the same file may be chosen again
     });
     document.addEventListener("dragover", (event) => {
+      if (isTextForField(event)) return;
       event.preventDefault();
       this.drop.classList.add("over");
     });
@@ -36,31 +39,34 @@ export class Look {
     });
     // Anywhere on the page: a browser would show a file that misses the field instead of the page.
     document.addEventListener("drop", (event) => {
-      event.preventDefault();
       this.drop.classList.remove("over");
-      if (event.dataTransfer.files.length) this.openFile(event.dataTransfer.files[0]);
+      if (isTextForField(event)) return;
+      event.preventDefault();
+      if (event.dataTransfer.files.length) this.openFirst(event.dataTransfer.files);
       else this.problem("That is no file. Save the image first, then drop the file.");
     });
-    document.addEventListener("paste", (event) => {
-      if (event.clipboardData.files.length) this.openFile(event.clipboardData.files[0]);
-    });
+    document.addEventListener("paste", (event) => this.openFirst(event.clipboardData.files));
   }
 
-  openFile(file) {
+  openFirst(files) {
+    if (!files.length) return;
+    const [file] = files;
     const limit = this.start.max_image_bytes;
     if (file.size > limit) {
       this.problem(`${file.name} is larger than ${Math.floor(limit / 2 ** 20)} MB.`);
       return;
     }
     this.preview(URL.createObjectURL(file), file.name);
-    this.run("/look", { method: "POST", body: file });
+    if (files.length > 1) {
+      this.looked_at_name.textContent +=
+        ` (the first of ${files.length} files; one is looked at at a time)`;
+    }
+    this.run("/look", file);
   }
 
   openIndexed(image) {
     this.preview(`${this.start.pictures}large/${image.row}`, image.name);
-    this.run(`/look/${image.row}`, {});
-    // On a narrow screen the image is elsewhere than what was clicked.
-    this.section.scrollIntoView({ block: "nearest" });
+    this.run(`/look/${image.row}`);
   }
 
   preview(address, name) {
@@ -70,21 +76,41 @@ export class Look {
     this.looked_at.hidden = false;
     this.looked_at_name.textContent = name;
     this.drop.classList.add("shows");
+    this.reveal();
   }
 
-  async run(path, options) {
+  /** Scrolls to the image unless all of it is seen: it may be far from what was clicked. */
+  reveal() {
+    const [image, section] = [this.drop, this.section].map((box) => box.getBoundingClientRect());
+    const isSeen = image.top >= Math.max(0, section.top) &&
+      image.bottom <= Math.min(window.innerHeight, section.bottom);
+    if (!isSeen) this.drop.scrollIntoView();
+  }
+
+  /** Asks about an indexed image by its path, or about a file. */
+  async run(path, file = null) {
     if (this.running) this.running.abort();
     const running = this.running = new AbortController();
     this.clear();
     try {
+      const options = file ? { method: "POST", body: await contentOf(file) } : {};
       await askForLines(path, { ...options, signal: running.signal }, (answer) => {
         if (running === this.running) this.take(answer);
       });
     } catch (error) {
       if (error.name !== "AbortError" && running === this.running) this.problem(error.message);
     } finally {
-      if (running === this.running) this.caption.setAttribute("aria-busy", "false");
+      if (running === this.running) this.finish();
     }
+  }
+
+  /** Says what belongs where nothing came. */
+  finish() {
+    this.caption.setAttribute("aria-busy", "false");
+    this.similar_hint.hidden = this.similar.children.length > 0;
+    if (this.caption.textContent) return;
+    this.caption.textContent = this.hint;
+    this.caption.classList.add("empty");
   }
 
   clear() {
@@ -117,5 +143,19 @@ export class Look {
   problem(message) {
     this.look_problem.textContent = message;
     this.look_problem.hidden = false;
+  }
+}
+
+/** Whether something other than a file is dragged to where text is typed. */
+function isTextForField({ target, dataTransfer }) {
+  return !dataTransfer.types.includes("Files") &&
+    Boolean(target.closest?.('input[type="search"], textarea'));
+}
+
+async function contentOf(file) {
+  try {
+    return await file.arrayBuffer();
+  } catch {
+    throw new Error(`${file.name} cannot be read. Is it a folder, or gone? Drop one image.`);
   }
 }
