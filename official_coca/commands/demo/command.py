@@ -7,9 +7,10 @@ a caption, which appears as it is written, and the likeliest of labels that you 
 the space of the embeddings. Everything comes from this program: the page works offline.
 
 The images are embedded first, into the index that `coca index` makes too; later starts embed only
-what is new. A link that leads out of the directory is skipped. The page can be reached from this
-machine alone unless --host says otherwise: whoever reaches it can see all images, without a
-password. Ctrl-C ends the program.
+what is new. A link that leads out of the directory is skipped. A photo whose EXIF turns it is shown
+upright; the model sees it as it is stored. The page can be reached from this machine alone unless
+--host says otherwise: whoever reaches it can see all images, without a password. Ctrl-C ends the
+program.
 """
 
 import asyncio

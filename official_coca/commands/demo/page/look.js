@@ -58,8 +58,7 @@ export class Look {
     }
     this.preview(URL.createObjectURL(file), file.name);
     if (files.length > 1) {
-      this.looked_at_name.textContent +=
-        ` (the first of ${files.length} files; one is looked at at a time)`;
+      this.looked_at_name.textContent += ` (the first of ${files.length} files; give one at a time)`;
     }
     this.run("/look", file);
   }
