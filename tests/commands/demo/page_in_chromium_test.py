@@ -149,9 +149,7 @@ async def refuse_labels(page):
 
 
 async def drag_text_into_labels(page):
-    x, y = await page.value(
-        "(box => [box.x + 20, box.y + 20])(labels.getBoundingClientRect())"
-    )
+    x, y = await page.value("(box => [box.x + 20, box.y + 20])(labels.getBoundingClientRect())")
     text = {"mimeType": "text/plain", "data": "lighthouse"}
     await page.drag(x, y, items=[text])
     await page.wait_for("labels.value.includes('lighthouse')")

@@ -58,7 +58,8 @@ export class Look {
     }
     this.preview(URL.createObjectURL(file), file.name);
     if (files.length > 1) {
-      this.looked_at_name.textContent += ` (the first of ${files.length} files; give one at a time)`;
+      this.looked_at_name.textContent +=
+        ` (the first of ${files.length} files; drop one at a time)`;
     }
     this.run("/look", file);
   }
