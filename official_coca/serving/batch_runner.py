@@ -7,6 +7,7 @@ import concurrent.futures
 import dataclasses
 import logging
 import time
+import weakref
 
 import numpy as np
 import tensorflow as tf
@@ -23,6 +24,16 @@ _CLIENT_ERRORS = (
 )
 
 
+class Work(concurrent.futures.Future):
+    """The future of a request's outputs, which tells whether anybody still waits for them."""
+
+    is_wanted = True
+
+    def cancel(self):
+        self.is_wanted = False
+        return super().cancel()
+
+
 @dataclasses.dataclass(eq=False)
 class QueuedRequest:
     """A request that waits for a batch.
@@ -32,7 +43,7 @@ class QueuedRequest:
     rows: B.
     group: requests with equal groups may be merged, if `merges`.
     deadline, arrived: of `time.monotonic()`.
-    future: of the outputs.
+    future: `Work`.
     """
 
     version: object
@@ -43,7 +54,7 @@ class QueuedRequest:
     merges: bool
     deadline: float
     arrived: float
-    future: concurrent.futures.Future
+    future: Work
 
 
 class _NotByRowsError(Exception):
@@ -64,11 +75,25 @@ class BatchRunner:
     def __init__(self, options, metrics):
         self._options = options
         self._metrics = metrics
-        self._unmergeable = set()  # signature names
+        self._unmergeable = weakref.WeakKeyDictionary()  # version: names of signatures
 
-    def may_merge(self, signature):
+    def may_merge(self, version, signature):
         """Whether requests for a `Signature` may be put together, by what is known so far."""
-        return signature.may_be_by_rows and signature.name not in self._unmergeable
+        return signature.may_be_by_rows and signature.name not in self._unmergeable.get(version, ())
+
+    def check_uncut(self, inputs):
+        """Refuses a request that runs in one piece if that would keep a thread for too long.
+
+        Raises:
+            RequestError: 400.
+        """
+        strings = sum(array.size for array in inputs.values() if array.dtype == object)
+        if strings > self._options.max_uncut_strings:
+            raise RequestError(
+                400,
+                f"the request has {strings} strings and cannot be cut into batches; it may have "
+                f"{self._options.max_uncut_strings}",
+            )
 
     def run(self, batch):
         """Fulfils the futures of a list of `QueuedRequest` of one group."""
@@ -79,7 +104,8 @@ class BatchRunner:
             results = self._run_merged(batch) if merges else [self._run_alone(batch[0])]
         except _NotByRowsError as error:
             _LOGGER.warning("%s; its requests are not merged from now on", error)
-            self._unmergeable.add(batch[0].signature.name)
+            names = self._unmergeable.setdefault(batch[0].version, set())
+            names.add(batch[0].signature.name)
             for item in batch:
                 item.merges = False
                 self.run([item])
@@ -94,6 +120,7 @@ class BatchRunner:
                 item.future.set_result(outputs)
 
     def _run_alone(self, item):
+        self.check_uncut(item.inputs)
         self._metrics.count_batch(item.signature.name, item.rows)
         return item.version.run(item.signature.name, item.inputs)
 
@@ -113,10 +140,7 @@ class BatchRunner:
             for start in range(0, rows, size)
         ]
         outputs = {name: [piece[name] for piece in pieces] for name in pieces[0]}
-        outputs = {
-            name: parts[0] if len(parts) == 1 else np.concatenate(parts)
-            for name, parts in outputs.items()
-        }
+        outputs = {name: _joined(first.signature, name, parts) for name, parts in outputs.items()}
         ends = np.cumsum([item.rows for item in batch])
         return [
             {name: array[end - item.rows : end] for name, array in outputs.items()}
@@ -125,7 +149,8 @@ class BatchRunner:
 
     def _run_piece(self, item, inputs, shared, start, end):
         """Returns the outputs of rows `start` to `end`; `item` is any request of the batch."""
-        if start and item.deadline <= time.monotonic():  # later pieces are of one request alone
+        # Later pieces are of one request alone.
+        if start and (item.deadline <= time.monotonic() or not item.future.is_wanted):
             raise RequestError(504, f"the deadline passed after {start} rows")
         rows = end - start
         padding = self._padded_size(rows) - rows
@@ -146,6 +171,14 @@ class BatchRunner:
     def _padded_size(self, rows):
         sizes = (size for size in self._options.allowed_batch_sizes if size >= rows)
         return min(sizes, default=rows)
+
+
+def _joined(signature, name, parts):
+    if len({part.shape[1:] for part in parts}) > 1:
+        raise _NotByRowsError(
+            f"output {name} of signature {signature.name} has other sizes for other rows"
+        )
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _pad(array, count):

@@ -4,14 +4,13 @@ Shapes: B rows of a request; a batch has the rows of its requests one after the 
 """
 
 import collections
-import concurrent.futures
 import math
 import threading
 import time
 
 import numpy as np
 
-from official_coca.serving.batch_runner import BatchRunner, QueuedRequest
+from official_coca.serving.batch_runner import BatchRunner, QueuedRequest, Work
 from official_coca.serving.request_error import RequestError
 
 
@@ -49,9 +48,10 @@ class BatchQueue:
         return self._depth
 
     def submit(self, version, signature, inputs, deadline):
-        """Queues a request; returns a `concurrent.futures.Future` of its outputs {name: array}.
+        """Queues a request; returns a `Work`, the future of its outputs {name: array}.
 
-        Cancelling the future drops a request that still waits.
+        Cancelling it drops a request that still waits, and ends a running one after the rows that
+        are in the model.
 
         Args:
             version: what runs it, `ServedVersion`.
@@ -62,8 +62,9 @@ class BatchQueue:
         Raises:
             RequestError: 429 if the queue is full, 400 if the request is too large.
         """
+        inputs = self._with_one_for_each(signature, inputs)
         rows, group = self._group(version, signature, inputs)
-        future = concurrent.futures.Future()
+        future = Work()
         now = time.monotonic()
         waiting = QueuedRequest(
             version,
@@ -111,14 +112,26 @@ class BatchQueue:
         self._check_size(inputs if alone else [name for name in shared if name in inputs], inputs)
         by_rows = {name: array for name, array in inputs.items() if name not in shared}
         sizes = {array.shape[:1] for array in by_rows.values()}
-        if alone or not self._runner.may_merge(signature) or len(sizes) != 1:
-            return 1, None
+        is_cut = not alone and self._runner.may_merge(version, signature) and len(sizes) == 1
+        if not is_cut or sizes <= {(), (0,)}:
+            self._runner.check_uncut(inputs)
+            return max((len(np.atleast_1d(array)) for array in inputs.values()), default=1), None
         (size,) = sizes
-        if size in ((), (0,)):
-            return 1, None
         shapes = tuple((name, array.shape[1:]) for name, array in sorted(by_rows.items()))
         values = tuple(_value(name, inputs[name]) for name in shared if name in inputs)
         return size[0], (version, signature.name, shapes, values)
+
+    def _with_one_for_each(self, signature, inputs):
+        """Repeats what one entry is given of for all rows, so that the request can be cut."""
+        names = self._options.one_for_all.get(signature.name, ())
+        rows = {len(array) for name, array in inputs.items() if name not in names and array.ndim}
+        if len(rows) != 1:
+            return inputs
+        (rows,) = rows
+        return {
+            name: np.repeat(array, rows, axis=0) if name in names and len(array) == 1 else array
+            for name, array in inputs.items()
+        }
 
     def _check_size(self, names, inputs):
         combinations = math.prod(len(np.atleast_1d(inputs[name])) for name in names)

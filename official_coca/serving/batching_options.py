@@ -15,7 +15,9 @@ class BatchingOptions:
         max_queued_requests: requests that may wait; more are refused with 429.
         shared_inputs: {signature: inputs that belong to the request as a whole}; only requests
             that are equal in these are merged.
+        one_for_all: {signature: inputs that may have one entry for all rows of the others}.
         unmerged: signatures whose requests run alone, in one piece.
+        max_uncut_strings: pictures or texts of a request that runs in one piece.
         max_combinations: largest product of the sizes of the inputs that are not cut into
             pieces, such as labels x templates: what one call of the model may be asked for.
     """
@@ -28,5 +30,7 @@ class BatchingOptions:
     shared_inputs: dict = dataclasses.field(
         default_factory=lambda: {"classify": ("labels", "templates")}
     )
+    one_for_all: dict = dataclasses.field(default_factory=lambda: {"generate": ("prompt",)})
     unmerged: tuple = ("score",)
+    max_uncut_strings: int = 1024
     max_combinations: int = 10_000

@@ -1,6 +1,7 @@
 """The web application of the model server: paths, limits, deadlines and errors.
 
-Every answer is JSON, errors as {"error": one line}, apart from the metrics.
+Every answer is JSON, errors as {"error": one line}, apart from the metrics and from what aiohttp
+itself refuses because it is not HTTP.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ _VERSION = re.compile("[0-9]{1,19}")  # TF Serving's are 64 bits
 _LARGE_BODY = 2**18  # bytes of JSON that take some milliseconds to read or write
 _NUMBER_BYTES = 12  # of a float32 in JSON
 _SIGNATURE = web.RequestKey("signature", str)
+_HELD_BYTES = web.RequestKey("held_bytes", int)
 _CLIENT_GONE = 499  # counted as web servers count it: the client closed the connection
 _LOGGER = logging.getLogger(__name__)
 
@@ -38,12 +40,12 @@ class RequestLimits:
     Args:
         max_request_bytes: of a body, after decompression.
         timeout_seconds: for a request from its headers to its answer; a client may ask for less.
-        max_requests: that are read, wait or run at the same time.
+        max_held_bytes: of the bodies of all requests that are read, wait or run.
     """
 
     max_request_bytes: int
     timeout_seconds: float
-    max_requests: int
+    max_held_bytes: int
 
 
 class RestApp:
@@ -64,18 +66,19 @@ class RestApp:
         self._metrics = metrics
         self._limits = limits
         self._json_thread = concurrent.futures.ThreadPoolExecutor(1, "json")
-        self._requests = 0
+        self._held_bytes = 0
         self._stopping = False
 
     def application(self):
         """Returns the `aiohttp.web.Application`."""
         application = web.Application(
-            middlewares=[_answer_errors], client_max_size=self._limits.max_request_bytes
+            middlewares=[self._answer_errors], client_max_size=self._limits.max_request_bytes
         )
         model = "/v1/models/{model:[^/:]+}" + _SELECTOR
         application.add_routes(
             [
-                web.post(model + ":{verb}", self._predict),  # tried in turn: the most asked first
+                # Tried in turn: the most asked first.
+                web.post(model + ":{verb}", self._predict, expect_handler=self._expect),
                 web.get(model, self._status),
                 web.get(model + "/metadata", self._metadata),
                 web.get("/healthz", self._health),
@@ -86,8 +89,30 @@ class RestApp:
         return application
 
     def stop_accepting(self):
-        """Reports the server as not ready, so that a balancer sends no more."""
+        """Reports the server as not ready, and ends each connection with its next answer."""
         self._stopping = True
+
+    @web.middleware
+    async def _answer_errors(self, request, handler):
+        response = await _answer_or_error(request, handler)
+        # What is left of a body cannot be told from a request.
+        if self._stopping or not request.content.is_eof():
+            response.force_close()
+        return response
+
+    async def _expect(self, request):
+        """Answers `Expect: 100-continue` before the body is sent, unless it will be refused."""
+        error = None
+        if request.headers["Expect"].lower() != "100-continue":
+            error = RequestError(417, "Expect may be 100-continue")
+        elif (request.content_length or 0) > self._limits.max_request_bytes:
+            error = RequestError(413, _too_large(self._limits.max_request_bytes))
+        if error is not None:
+            response = _json_response({"error": str(error)}, error.status)
+            response.force_close()
+            return response
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
 
     async def _status(self, request):
         number, label = self._selected(request)
@@ -130,19 +155,14 @@ class RestApp:
     async def _predict(self, request):
         started, status = time.monotonic(), _CLIENT_GONE
         try:
-            if self._requests >= self._limits.max_requests:
-                raise RequestError(429, f"{self._requests} requests are waiting", retry_after=1)
-            self._requests += 1
-            try:
-                response = await self._answer(request, started + self._timeout(request))
-            finally:
-                self._requests -= 1
+            response = await self._answer(request, started + self._timeout(request))
             status = response.status
             return response
         except Exception as error:
             status = getattr(error, "status", 500)
             raise
         finally:
+            self._held_bytes -= request.get(_HELD_BYTES, 0)
             seconds = time.monotonic() - started
             self._metrics.count_request(request.get(_SIGNATURE, ""), status, seconds)
 
@@ -186,12 +206,40 @@ class RestApp:
             raise RequestError(415, f"Content-Encoding must be one of {', '.join(ENCODINGS)}")
         if (request.content_length or 0) > self._limits.max_request_bytes:
             raise web.HTTPRequestEntityTooLarge(self._limits.max_request_bytes)
-        body = await _body(request, deadline)
+        body = await self._body(request, deadline)
         if encoding == "identity":
             return body
         # A few bytes may inflate to as many as are allowed.
         most_bytes = self._limits.max_request_bytes
-        return await self._in_turn(most_bytes, inflate, body, encoding, most_bytes)
+        body = await self._in_turn(most_bytes, inflate, body, encoding, most_bytes)
+        self._hold(request, len(body))
+        return body
+
+    async def _body(self, request, deadline):
+        if request.content.is_eof():  # all there, as small bodies are
+            body = await request.read()
+            self._hold(request, len(body))
+            return body
+        body = bytearray()
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                async for piece in request.content.iter_any():
+                    self._hold(request, len(piece))
+                    body += piece
+                    if len(body) > self._limits.max_request_bytes:
+                        raise web.HTTPRequestEntityTooLarge(self._limits.max_request_bytes)
+        except TimeoutError:
+            raise RequestError(408, "the body did not arrive before the deadline") from None
+        except web.RequestPayloadError:
+            raise RequestError(400, "the body is cut short") from None
+        return bytes(body)
+
+    def _hold(self, request, num_bytes):
+        """Counts bytes as the request's until it is answered."""
+        if self._held_bytes + num_bytes > self._limits.max_held_bytes:
+            raise RequestError(429, f"{self._held_bytes} bytes of requests wait", retry_after=1)
+        self._held_bytes += num_bytes
+        request[_HELD_BYTES] = request.get(_HELD_BYTES, 0) + num_bytes
 
     async def _health(self, request):
         return _json_response({"status": "alive"})
@@ -234,18 +282,6 @@ class RestApp:
         return min(seconds, self._limits.timeout_seconds)
 
 
-async def _body(request, deadline):
-    try:
-        if request.content.is_eof():  # all there, as small bodies are
-            return await request.read()
-        async with asyncio.timeout(deadline - time.monotonic()):
-            return await request.read()
-    except TimeoutError:
-        raise RequestError(408, "the body did not arrive before the deadline") from None
-    except web.RequestPayloadError:
-        raise RequestError(400, "the body is cut short") from None
-
-
 async def _result(work, deadline):
     """Waits for a `concurrent.futures.Future`, which is cancelled where nobody wants it any more.
 
@@ -274,21 +310,13 @@ async def _result(work, deadline):
     return work.result()
 
 
-@web.middleware
-async def _answer_errors(request, handler):
-    response = await _answer_or_error(request, handler)
-    if not request.content.is_eof():  # what is left of the body cannot be told from a request
-        response.force_close()
-    return response
-
-
 async def _answer_or_error(request, handler):
     try:
         return await handler(request)
     except RequestError as error:
         return _json_response({"error": str(error)}, error.status, error.headers)
     except web.HTTPRequestEntityTooLarge as error:
-        message = f"the body is larger than {request.client_max_size} bytes"
+        message = _too_large(request.client_max_size)
         return _json_response({"error": message}, error.status)
     except web.HTTPException as error:  # no such path, wrong method
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
@@ -297,6 +325,10 @@ async def _answer_or_error(request, handler):
     except Exception:
         _LOGGER.exception("%s %s failed", request.method, request.path[:200])
         return _json_response({"error": "internal error"}, 500)
+
+
+def _too_large(max_request_bytes):
+    return f"the body is larger than {max_request_bytes} bytes"
 
 
 def _json_response(fields, status=200, headers=None):

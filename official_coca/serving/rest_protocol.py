@@ -145,7 +145,9 @@ def _rows_to_columns(instances, signature):
         return {_only_input(signature): instances}
     for index, row in enumerate(instances):
         if not named[index] or set(row) != set(instances[0]):
-            raise RequestError(400, f"instance {index} does not name the inputs of instance 0")
+            raise RequestError(
+                400, f"instances 0 and {index} name different inputs; all must name the same"
+            )
     _check_names(instances[0], signature)
     return {name: [row[name] for row in instances] for name in instances[0]}
 

@@ -24,6 +24,7 @@ from official_coca.serving.server_flags import (
     set_threads,
 )
 
+_LARGEST_BODIES = 16  # that are in memory at the same time, or as many bytes of smaller ones
 _LAST_CALLS = 1.0  # seconds for threads whose work nobody waits for any more
 _LONGEST_LINGERING = 2.0  # seconds that the rest of a refused body is read and thrown away
 
@@ -59,7 +60,7 @@ def _run(flags, options, listener):
     limits = RequestLimits(
         max_request_bytes=flags.max_request_bytes,
         timeout_seconds=flags.request_timeout_seconds,
-        max_requests=flags.max_queued_requests + flags.num_batch_threads * flags.max_batch_size,
+        max_held_bytes=_LARGEST_BODIES * flags.max_request_bytes,
     )
     start_listening(listener)  # before there is a thread that would have to be ended
     versions.start()
@@ -78,15 +79,13 @@ async def _serve(app, listener, flags):
     """Answers until a signal comes, then until what was taken is answered."""
     from aiohttp import web
 
-    from official_coca.serving.first_request import FirstRequest
     from official_coca.serving.rest_app import HANDLER_OPTIONS
 
     for name in ("aiohttp.access", "aiohttp.server"):  # what clients do is counted, not logged
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    application, first_request = app.application(), FirstRequest(flags.request_timeout_seconds)
-    application.middlewares.append(first_request.middleware)
     runner = web.AppRunner(
-        application,
+        app.application(),
+        keepalive_timeout=flags.keep_alive_seconds,
         handler_cancellation=True,
         shutdown_timeout=flags.shutdown_grace_seconds,
         lingering_time=_LONGEST_LINGERING,
@@ -94,7 +93,7 @@ async def _serve(app, listener, flags):
     )
     await runner.setup()
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    server = await loop.create_server(first_request.watched(runner.server), sock=listener)
+    server = await loop.create_server(runner.server, sock=listener)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     print(f"serving {flags.model_name} on {url(listener)}", flush=True)

@@ -54,6 +54,7 @@ def batching_options(flags):
         num_batch_threads=flags.num_batch_threads,
         max_queued_requests=flags.max_queued_requests,
         unmerged=flags.unmerged,
+        max_uncut_strings=flags.max_uncut_strings,
         max_combinations=flags.max_combinations,
         **shared,
     )
@@ -102,6 +103,12 @@ def _add_batching_flags(add):
         help="signatures whose requests run alone, as score,rank",
     )
     add(
+        "--max_uncut_strings",
+        type=_positive,
+        default=1024,
+        help="pictures or texts of one request that cannot be cut into batches, as for score",
+    )
+    add(
         "--max_combinations",
         type=_positive,
         default=10_000,
@@ -142,8 +149,14 @@ def _add_limits(add):
         "--request_timeout_seconds",
         type=_seconds,
         default=30.0,
-        help="longest time of a request, which its header X-Request-Timeout shortens, and from the "
-        "start of a connection to its first request",
+        help="longest time of a request, which its header X-Request-Timeout shortens",
+    )
+    add(
+        "--keep_alive_seconds",
+        type=_seconds,
+        default=75.0,
+        help="after which a connection that asks for nothing is closed; longer than a load "
+        "balancer in front of the server keeps idle ones, which is 60 for many",
     )
     add(
         "--shutdown_grace_seconds",

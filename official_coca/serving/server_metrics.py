@@ -48,7 +48,7 @@ class ServerMetrics:
         self._version = self._gauge("coca_server_model_version", "Version served; -1 while none is")
 
     def count_request(self, signature_name, status, seconds):
-        """Counts an answered request; signature_name: "" where the request named none we have."""
+        """Counts an answered request; signature_name: "" where none could be read from the request."""
         self._requests(signature_name, str(status)).inc()
         self._latency(signature_name).observe(seconds)
 

@@ -67,7 +67,8 @@ SERVE = f"""\
 # tensorflow/serving holds the operations of tensorflow_text, which the tokenizer may need.
 models=$(cd "$(dirname "$0")/.." && pwd)
 exec docker run --rm -p 127.0.0.1:8500:8500 -p 127.0.0.1:8501:8501 \\
-    -v "$models:/models/{MODEL_NAME}:ro" tensorflow/serving:2.19.1 \\
+    --mount "type=bind,source=$models,target=/models/{MODEL_NAME},readonly" \\
+    tensorflow/serving:2.19.1 \\
     --model_config_file=/models/{MODEL_NAME}/serving_kit/models.config \\
     --model_config_file_poll_wait_seconds=60 \\
     --enable_batching --batching_parameters_file=/models/{MODEL_NAME}/serving_kit/batching.config \\

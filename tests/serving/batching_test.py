@@ -35,6 +35,8 @@ class Version:
             raise RuntimeError("broken")
         if signature_name == "total":
             return {"total": np.array(len(inputs["x"]))}
+        if signature_name == "ragged":
+            return {"y": np.zeros((len(inputs["x"]), int(inputs["x"].max())))}
         if signature_name == "named":
             return {"y": inputs["x"] * 2, "names": np.array([b"a", b"b"], dtype=object)}
         return {"y": inputs["x"] * 2}
@@ -64,6 +66,7 @@ OUTPUTS = {
     "double": {"y": TensorInfo(tf.float32, (None,))},
     "named": {"y": TensorInfo(tf.float32, (None,)), "names": TensorInfo(tf.string, (2,))},
     "total": {"total": TensorInfo(tf.int32, None)},
+    "ragged": {"y": TensorInfo(tf.float32, (None, None))},
 }
 
 
@@ -136,6 +139,45 @@ def test_large_request_is_run_in_pieces(version, make_queue):
         2 * value for value in values
     ]
     assert [len(call["x"]) for call in version.calls] == [4, 4, 2]
+
+
+def test_one_prompt_for_all_pictures_does_not_keep_a_request_in_one_piece(version, make_queue):
+    queue = make_queue(max_batch_size=2)
+    many = _submit(queue, version, [1, 2, 3], "generate", prompt=[b"a"])
+    assert many.result(5)["y"].tolist() == [2, 4, 6]
+    assert version.calls == [
+        {"x": [1, 2], "prompt": [b"a", b"a"]},
+        {"x": [3], "prompt": [b"a"]},
+    ]
+
+
+def test_large_request_that_nobody_waits_for_ends_with_the_piece_that_runs(version, make_queue):
+    queue = make_queue(max_batch_size=1)
+    version.may_run.clear()
+    abandoned = _submit(queue, version, range(1000))
+    assert version.entered.wait(5)
+    abandoned.cancel()
+    version.may_run.set()
+    assert _submit(queue, version, [7]).result(5)["y"].tolist() == [14]
+    assert [call["x"] for call in version.calls] == [[0], [7]]
+
+
+def test_pieces_of_different_shapes_are_run_as_one(version, make_queue):
+    queue = make_queue(max_batch_size=2)
+    assert _submit(queue, version, [1, 2, 5], "ragged").result(5)["y"].shape == (3, 5)
+    assert [call["x"] for call in version.calls] == [[1, 2], [5], [1, 2, 5]]
+
+
+@pytest.mark.parametrize("name", ["score", "total", "double"])
+def test_many_strings_that_cannot_be_cut_are_refused(version, make_queue, name):
+    queue = make_queue(max_uncut_strings=4)
+    others = {"text": [b"a"] * 5} if name == "total" else {"text": [b"a"] * 6}
+    values = [0.0] * 5 if name == "total" else [0.0]
+    with pytest.raises(RequestError, match="strings and cannot be cut.*may have 4") as error:
+        _submit(queue, version, values, name, **others).result(5)
+    assert error.value.status == 400
+    numbers = _submit(queue, version, [1.0] * 50, "total")
+    assert numbers.result(5)["total"].tolist() == 50
 
 
 def test_batch_is_padded_to_an_allowed_size_with_rows_of_its_own(version, make_queue):
@@ -212,6 +254,21 @@ def test_signature_whose_outputs_are_not_rows_is_not_merged(version, make_queue)
     version.calls.clear()
     assert int(_submit(queue, version, [1] * 4, "total").result(5)["total"]) == 4
     assert len(version.calls) == 1
+
+
+def test_another_version_may_be_merged_again(version, make_queue):
+    queue = make_queue()
+    _submit(queue, version, [1, 2], "total").result(5)
+    version.run = lambda signature_name, inputs: pytest.fail("the other version")
+    newer = Version()
+    held = _hold(queue, newer)
+    futures = [_submit(queue, newer, [value], "double") for value in (1, 2)]
+    again = [_submit(queue, newer, [value], "total") for value in (1, 2)]
+    newer.may_run.set()
+    held.result(5)
+    assert [future.result(5)["y"].tolist() for future in futures] == [[2], [4]]
+    assert [future.result(5)["total"].tolist() for future in again] == [1, 1]
+    assert {"x": [1, 2]} in newer.calls[-3:]
 
 
 def test_output_that_is_the_same_for_all_rows_reaches_each_client_whole(version, make_queue):

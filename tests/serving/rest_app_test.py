@@ -31,11 +31,13 @@ class Version:
         self.signatures = {signature.name: signature}
         self.may_run = threading.Event()
         self.may_run.set()
+        self.entered = threading.Event()
 
     def warm_up(self):
         pass
 
     def run(self, signature_name, inputs):
+        self.entered.set()
         assert self.may_run.wait(20)
         return {"y": inputs["x"] * np.float32(2)}
 
@@ -44,7 +46,7 @@ class Version:
 
 
 @contextlib.asynccontextmanager
-async def _client(directory, loaded=True, **options):
+async def _client(directory, loaded=True, keepalive_timeout=75.0, **options):
     versions = ModelVersions(directory, load=Version)
     if loaded:
         (directory / "1").mkdir(exist_ok=True)
@@ -52,11 +54,14 @@ async def _client(directory, loaded=True, **options):
         versions.poll()
         versions.poll()
     metrics = ServerMetrics()
-    queue = BatchQueue(BatchingOptions(num_batch_threads=1, **options), metrics)
-    limits = RequestLimits(max_request_bytes=MOST_BYTES, timeout_seconds=10.0, max_requests=4)
+    options = {"num_batch_threads": 1, "max_queued_requests": 3, **options}
+    queue = BatchQueue(BatchingOptions(**options), metrics)
+    limits = RequestLimits(
+        max_request_bytes=MOST_BYTES, timeout_seconds=10.0, max_held_bytes=2 * MOST_BYTES
+    )
     app = RestApp("coca", versions, queue, metrics, limits)
     server = TestServer(app.application())
-    await server.start_server(**HANDLER_OPTIONS)
+    await server.start_server(keepalive_timeout=keepalive_timeout, **HANDLER_OPTIONS)
     async with TestClient(server) as client:
         client.rest_app, client.version = app, versions.current
         yield client
@@ -208,7 +213,10 @@ def test_body_that_does_not_arrive_gets_408(tmp_path):
 def test_requests_beyond_the_limits_get_429(tmp_path):
     async def check(client):
         client.version.may_run.clear()
-        sent = [asyncio.create_task(_post(client)) for _ in range(8)]
+        sent = [asyncio.create_task(_post(client))]
+        while not client.version.entered.is_set():
+            await asyncio.sleep(0.01)
+        sent += [asyncio.create_task(_post(client)) for _ in range(7)]
         while sum(task.done() for task in sent) < 4:
             await asyncio.sleep(0.01)
         assert (await client.get("/healthz")).status == 200
@@ -219,6 +227,99 @@ def test_requests_beyond_the_limits_get_429(tmp_path):
         assert {headers["Retry-After"] for headers in refused} == {"1"}
 
     _run(check, tmp_path)
+
+
+def test_slow_bodies_leave_room_for_others(tmp_path):
+    async def check(client):
+        ends = asyncio.Event()
+
+        async def begun():
+            yield b'{"instances": '
+            await ends.wait()
+            yield b"[1]}"
+
+        slow = [asyncio.create_task(_post_pieces(client, begun())) for _ in range(50)]
+        await asyncio.sleep(0.2)
+        assert (await _post(client))[0] == 200
+        ends.set()
+        assert set(await asyncio.gather(*slow)) <= {200, 429}
+
+    _run(check, tmp_path)
+
+
+def test_bodies_beyond_the_limit_together_get_429_until_they_are_answered(tmp_path):
+    async def check(client):
+        ends = asyncio.Event()
+
+        async def large():
+            yield b" " * (MOST_BYTES - 100)
+            await ends.wait()
+            yield b'{"instances": [1]}'
+
+        slow = [asyncio.create_task(_post_pieces(client, large())) for _ in range(2)]
+        while client.rest_app._held_bytes < 2 * (MOST_BYTES - 100):
+            await asyncio.sleep(0.01)
+        body = b" " * 1000 + b'{"instances": [1]}'
+        status, answer, headers = await _post(client, body)
+        assert status == 429 and "bytes of requests wait" in answer["error"]
+        assert headers["Retry-After"] == "1"
+        ends.set()
+        assert await asyncio.gather(*slow) == [200, 200]
+        assert (await _post(client, body))[0] == 200
+        assert client.rest_app._held_bytes == 0
+
+    _run(check, tmp_path)
+
+
+async def _post_pieces(client, pieces):
+    async with client.post(PREDICT, data=pieces) as response:
+        return response.status
+
+
+async def _raw(client, sent, end=None):
+    """What the server sends back, up to `end` or until it closes the connection."""
+    reader, writer = await asyncio.open_connection(client.host, client.port)
+    writer.write(sent)
+    try:
+        return await asyncio.wait_for(reader.readuntil(end) if end else reader.read(), 10)
+    finally:
+        writer.close()
+
+
+def test_expectation_of_a_body_that_will_be_refused_is_not_met(tmp_path):
+    async def check(client):
+        head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nExpect: %s\r\n\r\n"
+        answer = await _raw(client, (head % (MOST_BYTES + 1, "100-continue")).encode(), b"}")
+        assert answer.startswith(b"HTTP/1.1 413") and b'"error"' in answer
+        answer = await _raw(client, (head % (2, "luck")).encode(), b"}")
+        assert answer.startswith(b"HTTP/1.1 417") and b'"error"' in answer
+        body = b'{"instances": [2]}'
+        sent = (head % (len(body), "100-Continue")).replace("Host", "Connection: close\r\nHost")
+        answer = await _raw(client, sent.encode() + body)
+        assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200") and b"4.0" in answer
+
+    _run(check, tmp_path)
+
+
+def test_each_connection_ends_with_its_first_answer_after_the_signal(tmp_path):
+    async def check(client):
+        assert (await _post(client))[2].get("Connection") is None
+        client.rest_app.stop_accepting()
+        status, _, headers = await _post(client)
+        assert (status, headers["Connection"]) == (200, "close")
+
+    _run(check, tmp_path)
+
+
+def test_connections_that_ask_for_nothing_are_closed(tmp_path):
+    async def check(client):
+        head = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+        assert await _raw(client, b"") == await _raw(client, head) == b""
+        for more in (b"", head):
+            answer = await _raw(client, head + b"\r\n" + more)
+            assert answer.count(b"200 OK") == 1
+
+    _run(check, tmp_path, keepalive_timeout=0.3)
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ BAD = {
     "missing input": ({"signature_name": "generate", "inputs": {"prompt": []}}, "is missing"),
     "unnamed inputs": ({"signature_name": "generate", "instances": ["a"]}, "name them"),
     "unknown input": ({"inputs": {"image_bytes": [], "x": 1}}, "no input 'x'"),
-    "rows differ": ({"instances": [{"image_bytes": "a"}, "b"]}, "instance 1"),
+    "rows differ": ({"instances": [{"image_bytes": "a"}, "b"]}, "instances 0 and 1"),
     "ragged": ({"signature_name": "token_ids", "instances": [[1, 2, 3, 4], [1]]}, "ragged"),
     "ragged depth": ({"instances": [["a"], "b"]}, "ragged"),
     "wrong size": ({"signature_name": "token_ids", "instances": [[1, 2]]}, r"shape \(1, 2\)"),
