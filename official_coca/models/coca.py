@@ -20,7 +20,7 @@ from official_coca.losses.captioning import divide_by_token_count, token_cross_e
 from official_coca.losses.contrastive import contrastive_loss, text_fingerprints
 from official_coca.losses.cross_replica import example_numbers
 from official_coca.models import model_inputs
-from official_coca.models.captioning_model import CaptioningModel, compiled
+from official_coca.models.captioning_model import CaptioningModel, compiled, is_traced
 from official_coca.models.coca_presets import PRESETS
 from official_coca.models.measurements import Measurement
 from official_coca.models.open_clip_checkpoint import (
@@ -556,6 +556,8 @@ class CoCa(CaptioningModel):
         return attention
 
     def _compiled(self, name, function):
+        if is_traced():  # a function of its own would keep its caller from replacing the weights
+            return function
         if name not in self._functions:
             self._functions[name] = compiled(function)
         return self._functions[name]

@@ -19,6 +19,7 @@ class BatchQueue:
 
     A request waits for others to join it, but no longer once as many wait or run as were seen to at
     the same time of late: nobody else will come, and a client that is alone is answered at once.
+    One thread, if there are several, is left for others by requests of more rows than a batch.
 
     Args:
         options: `batching_options.BatchingOptions`.
@@ -34,6 +35,7 @@ class BatchQueue:
         self._depth = 0
         self._present = 0  # requests that wait or run
         self._expected = math.inf  # the most that were present since a wait last was in vain
+        self._large = 0  # requests of several batches that run
         self._stopping = False
         self._threads = [
             threading.Thread(target=self._work, name=f"batches-{index}", daemon=True)
@@ -145,6 +147,7 @@ class BatchQueue:
     def _work(self):
         while (batch := self._take()) is not None:
             self._runner.run(batch)
+            self._end(batch)
             del batch  # a waiting thread would keep the request's tensors and its version
 
     def _take(self):
@@ -153,7 +156,11 @@ class BatchQueue:
             while True:
                 now = time.monotonic()
                 self._drop_unwanted(now)
-                ready_at = {group: self._ready_at(queue) for group, queue in self._groups.items()}
+                ready_at = {
+                    group: self._ready_at(queue)
+                    for group, queue in self._groups.items()
+                    if self._may_run(queue[0])
+                }
                 group = min(ready_at, key=ready_at.get, default=None)
                 if group is not None and (ready_at[group] <= now or self._stopping):
                     batch = self._pop(group)
@@ -163,6 +170,19 @@ class BatchQueue:
                 if self._stopping:
                     return None
                 self._condition.wait(None if group is None else ready_at[group] - now)
+
+    def _may_run(self, item):
+        most = max(1, self._options.num_batch_threads - 1)
+        return self._large < most or not self._is_large(item)
+
+    def _is_large(self, item):
+        return item.rows > self._options.max_batch_size
+
+    def _end(self, batch):
+        if batch and self._is_large(batch[0]):
+            with self._condition:
+                self._large -= 1
+                self._condition.notify()
 
     def _ready_at(self, queue):
         head = queue[0]
@@ -187,7 +207,9 @@ class BatchQueue:
         if not queue:
             del self._groups[group]
         self._depth -= len(batch)
-        return [item for item in batch if item.future.set_running_or_notify_cancel()]
+        batch = [item for item in batch if item.future.set_running_or_notify_cancel()]
+        self._large += bool(batch) and self._is_large(batch[0])
+        return batch
 
     def _leave(self, _):
         with self._condition:

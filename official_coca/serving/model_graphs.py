@@ -56,8 +56,8 @@ class ModelGraphs:
         )
         self.tokenize = _graph(lambda texts: safe_token_ids(preprocessor, texts), texts)
         if isinstance(model, DualEncoder):
-            self.encode_images = model.encode_image
-            self.embed_images = self._by_row(self.encode_images, images)
+            self.encode_images = _graph(model.encode_image, images)
+            self.embed_images = self._by_row(model.encode_image, images)
             self.embed_token_ids = self._by_row(
                 lambda token_ids: model.encode_text(self._without_padding(token_ids)),
                 tf.TensorSpec((None, preprocessor.max_length), tf.int32),
@@ -95,7 +95,8 @@ class ModelGraphs:
     def _by_row(self, function, *specs):
         if self._merge_rows:
             return _graph(function, *specs)
-        return _graph(lambda *tensors: row_by_row(function, tensors), *specs)
+        variables = self.model.weights
+        return _graph(lambda *tensors: row_by_row(function, tensors, variables), *specs)
 
     def _without_padding(self, token_ids):
         """Cuts rows (B, L) to their longest, rounded up, unless the padding counts."""

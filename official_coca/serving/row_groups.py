@@ -10,10 +10,7 @@ import tensorflow as tf
 
 from official_coca.layers.alike_rows import GROUP_SIZE, alike_rows, fills_registers
 from official_coca.models.protocols import GroupCaptioner
-from official_coca.serving.row_by_row import row_by_row
-
-# Groups under way at once; see `row_by_row`.
-_PARALLEL_GROUPS = 4
+from official_coca.serving.row_by_row import map_entries, row_by_row
 
 
 def can_write_in_groups(model, sampler):
@@ -47,23 +44,19 @@ def write_in_groups(model, sampler, caption_length, images, prompt_token_ids, pr
                 cache, prompt_token_ids, prompt_mask, tf.constant(0), sampler, caption_length
             )
 
-    image_cache = row_by_row(model.image_cache, (images,))
-    outputs = {
-        "token_ids": tf.TensorSpec((GROUP_SIZE, caption_length), tf.int32),
-        "scores": tf.TensorSpec((GROUP_SIZE,), tf.float32),
-    }
-    return _in_groups(write, (image_cache, prompt_token_ids, prompt_mask), outputs)
+    image_cache = row_by_row(model.image_cache, (images,), model.weights)
+    return _in_groups(write, (image_cache, prompt_token_ids, prompt_mask), model.weights)
 
 
-def _in_groups(function, tensors, outputs):
+def _in_groups(function, tensors, variables):
     """Applies `function` to `GROUP_SIZE` rows at a time.
 
     The last group is filled up with copies of the last row, which take no more steps than it.
 
     Args:
-        function: takes a structure like `tensors` with groups of rows and returns one of `outputs`.
-        tensors: a tuple of structures of tensors (B, ...).
-        outputs: specifications of what `function` returns.
+        function: takes a structure like `tensors` with groups of rows and returns one of tensors.
+        tensors: a tuple of structures of tensors (B, ...) with static sizes but for B.
+        variables: the Keras variables that `function` may read.
     """
     num_rows = tf.shape(tf.nest.flatten(tensors)[0])[0]
     num_groups = -(-num_rows // GROUP_SIZE)
@@ -72,12 +65,8 @@ def _in_groups(function, tensors, outputs):
     def of_group(rows):
         return function(*tf.nest.map_structure(lambda tensor: tf.gather(tensor, rows), tensors))
 
-    results = tf.map_fn(
-        of_group,
-        tf.reshape(rows, (num_groups, GROUP_SIZE)),
-        fn_output_signature=outputs,
-        parallel_iterations=_PARALLEL_GROUPS,
-    )
+    groups = tf.ensure_shape(tf.reshape(rows, (num_groups, GROUP_SIZE)), (None, GROUP_SIZE))
+    results = map_entries(of_group, (groups,), variables)
     return tf.nest.map_structure(
         lambda result: tf.reshape(result, (-1, *result.shape[2:]))[:num_rows], results
     )

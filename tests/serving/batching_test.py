@@ -162,6 +162,19 @@ def test_large_request_that_nobody_waits_for_ends_with_the_piece_that_runs(versi
     assert [call["x"] for call in version.calls] == [[0], [7]]
 
 
+def test_large_requests_leave_a_thread_for_others(version, make_queue):
+    queue = make_queue(max_batch_size=1, num_batch_threads=2)
+    others = Version()
+    version.may_run.clear()
+    large = [_submit(queue, version, [first, 0, 0]) for first in (1, 2, 3)]
+    assert version.entered.wait(5)
+    assert _submit(queue, others, [7]).result(5)["y"].tolist() == [14]
+    version.may_run.set()
+    assert [future.result(5)["y"].tolist()[0] for future in large] == [2, 4, 6]
+    queue.close(5)
+    assert queue.depth == 0
+
+
 def test_pieces_of_different_shapes_are_run_as_one(version, make_queue):
     queue = make_queue(max_batch_size=2)
     assert _submit(queue, version, [1, 2, 5], "ragged").result(5)["y"].shape == (3, 5)

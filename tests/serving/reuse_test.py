@@ -4,10 +4,11 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from official_coca.serving.saved_model import export_saved_model
-from tests.tiny_models import random_captions, random_images
+from tests.tiny_models import encoded_images, random_captions, random_images
 
 WITHOUT_KERAS = """
 import importlib.util, os, sys
@@ -81,6 +82,33 @@ def test_one_step_of_training_lowers_a_loss(directory):
             if gradient is not None:
                 variable.assign_sub(0.05 * tf.convert_to_tensor(gradient))
         assert loss() < before
+
+
+@pytest.mark.parametrize("name", ["encode_image_tensor", "encode_text", "score", "classify"])
+def test_gradients_are_the_same_by_a_persistent_tape_and_in_a_function_after_eager_ones(
+    directory, name
+):
+    model = tf.saved_model.load(str(directory / "1"))
+    files, texts = tf.constant(encoded_images(2)), tf.constant(["cat", "a red dog"])
+    call = {
+        "encode_image_tensor": lambda: model.encode_image_tensor(random_images(2)),
+        "encode_text": lambda: model.encode_text(texts),
+        "score": lambda: model.score(files, texts),
+        "classify": lambda: model.classify(files, texts, tf.constant(["a photo of a {}"])),
+    }[name]
+
+    def gradients(persistent=False):
+        with tf.GradientTape(persistent=persistent) as tape:
+            first = next(output for output in call().values() if output.dtype == tf.float32)
+            total = tf.reduce_sum(first[:, 0])
+        found = tape.gradient(total, model.trainable_variables)
+        return [tf.convert_to_tensor(one) for one in found if one is not None]
+
+    eager = gradients()
+    assert any(np.any(gradient) for gradient in eager)
+    for again in (gradients(persistent=True), tf.function(gradients)()):
+        for one, other in zip(eager, again, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_it_is_a_layer_of_a_keras_model(model, directory):

@@ -176,7 +176,7 @@ def test_sigterm_lets_what_was_taken_finish_and_exits_with_0(server):
 
 
 def test_connection_that_asks_for_nothing_is_closed_after_the_timeout_of_requests(tmp_path):
-    process, port = _start(tmp_path, "--request_timeout_seconds=0.5")
+    process, port = _start(tmp_path, "--request_timeout_seconds=0.5", "--keep_alive_seconds=0.5")
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
             assert connection.recv(1) == b""
