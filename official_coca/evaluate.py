@@ -10,8 +10,6 @@
 """
 
 import json
-import os
-import pathlib
 import sys
 
 from official_coca.program import ArgumentParser, run_program  # first: it quietens TensorFlow
@@ -22,6 +20,7 @@ from official_coca.dataloaders.read_errors import explained_read_errors  # noqa:
 from official_coca.errors import InvalidInputError  # noqa: E402
 from official_coca.models.coca import CoCa  # noqa: E402
 from official_coca.preprocessing.prompts import load_templates  # noqa: E402
+from official_coca.saving.whole_file import WholeFile  # noqa: E402
 
 # Flags that only one task reads, by the names of `model.generate` or `build_evaluator`.
 _GENERATE_FLAGS = ("sampler", "max_length", "min_length", "num_beams")
@@ -35,21 +34,14 @@ _TASK_FLAGS = {
 def main(arguments):
     flags = _parse(arguments)
     # A path that cannot be written must not be found out after an hour of captioning.
-    output = pathlib.Path(flags.output)
-    if output.is_dir():
-        raise InvalidInputError(f"--output={output} is a directory; name a file")
-    model = CoCa.from_preset(flags.model)
-    if model.preprocessor is None:
-        raise InvalidInputError(
-            f"--model={flags.model} has no tokenizer; give a preset that was saved with one"
-        )
-    scores, details = evaluate(model, **_evaluator_arguments(flags))
-    report = {"model": flags.model, "task": flags.task, "data": flags.data, "metrics": scores}
-    generate = {name: getattr(flags, name) for name in _GENERATE_FLAGS}
-    report["settings"] = {name: value for name, value in generate.items() if value is not None}
-    # Beside every published caption score: METEOR and the PTB tokenizer need Java.
-    report.update({key: details[key] for key in ("tokenizer", "left_out") if key in details})
-    write_json(output, report)
+    with WholeFile(flags.output, "--output") as output:
+        model = CoCa.from_preset(flags.model)
+        if model.preprocessor is None:
+            raise InvalidInputError(
+                f"--model={flags.model} has no tokenizer; give a preset that was saved with one"
+            )
+        scores, details = evaluate(model, **_evaluator_arguments(flags))
+        _write(output, _report(flags, scores, details))
     print(f"{flags.task} of {flags.model} on {flags.data}")
     for name, value in scores.items():
         print(f"  {name:<28} {value:.4f}")
@@ -57,7 +49,7 @@ def main(arguments):
         print(f"  captions were compared with the tokenizer {details['tokenizer']!r}")
         for name, reason in details["left_out"].items():
             print(f"  {name} is left out: {reason}")
-    print(f"written to {output}")
+    print(f"written to {flags.output}")
 
 
 def evaluate(model, task, pattern, **arguments):
@@ -74,11 +66,27 @@ def evaluate(model, task, pattern, **arguments):
 
 def write_json(path, value):
     """Writes a JSON file whole or not at all; directories are made."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(fresh, path)
+    with WholeFile(path) as file:
+        _write(file, value)
+
+
+def _write(file, value):
+    content = json.dumps(value, indent=2) + "\n"
+    file.write(lambda stream: stream.write(content.encode("utf-8")))
+
+
+def _report(flags, scores, details):
+    """What the JSON file says."""
+    generate = {name: getattr(flags, name) for name in _GENERATE_FLAGS}
+    return {
+        "model": flags.model,
+        "task": flags.task,
+        "data": flags.data,
+        "metrics": scores,
+        "settings": {name: value for name, value in generate.items() if value is not None},
+        # Beside every published caption score: METEOR and the PTB tokenizer need Java.
+        **{key: details[key] for key in ("tokenizer", "left_out") if key in details},
+    }
 
 
 def _evaluator_arguments(flags):

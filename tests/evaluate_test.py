@@ -1,6 +1,7 @@
 """The evaluation program, on a few digits and a model of some thousand weights."""
 
 import json
+import os
 
 import pytest
 
@@ -84,3 +85,14 @@ def test_bad_input_is_one_line_and_exit_code_2(preset, data, tmp_path, capsys, t
     for word in words:
         assert word in lines[0]
     assert not output.exists()
+
+
+def test_pipe_is_refused_before_the_model_is_loaded_and_a_link_stays(tmp_path, capsys):
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    assert run("no/such", tmp_path, "retrieval", pipe) == 2
+    assert f"--output={pipe} is a device, a pipe or a socket" in capsys.readouterr().err
+    assert pipe.is_fifo()
+    link.symlink_to("target")
+    evaluate.write_json(link, {"top1": 0.5})
+    assert link.is_symlink() and json.loads((tmp_path / "target").read_text()) == {"top1": 0.5}

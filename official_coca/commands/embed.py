@@ -16,9 +16,9 @@ import sys
 
 from official_coca.commands import image_files, model_flag, results
 from official_coca.commands.text_arguments import check_text, read_lines
-from official_coca.commands.whole_file import WholeFile
 from official_coca.errors import InvalidInputError
 from official_coca.program import ArgumentParser, run_program
+from official_coca.saving.whole_file import WholeFile
 
 
 def main(arguments):
@@ -126,6 +126,11 @@ def _parse(arguments):
         raise InvalidInputError(f"--batch_size={flags.batch_size}: must be at least 1")
     if flags.output is None and not flags.json:
         raise InvalidInputError("give --output=x.npz, the file to write, or --json")
+    if flags.output is not None and not flags.output.lower().endswith(".npz"):
+        raise InvalidInputError(
+            f"--output={flags.output} does not end in .npz, the format that is written; name such "
+            "a file, or leave it out and give --json, which prints"
+        )
     return flags
 
 

@@ -55,6 +55,12 @@ def test_failure_leaves_an_old_file_as_it_was(coca, photos, tmp_path, monkeypatc
     assert output.read_bytes() == b"old" and not output.with_name("x.npz.new").exists()
 
 
+def test_link_to_the_output_stays(coca, photos, tmp_path):
+    (tmp_path / "link.npz").symlink_to("x.npz")
+    assert coca("embed", photos / "a.png", f"--output={tmp_path / 'link.npz'}") == 0
+    assert (tmp_path / "link.npz").is_symlink() and len(np.load(tmp_path / "x.npz")["names"]) == 1
+
+
 def test_nothing_usable_writes_nothing(coca, photos, tmp_path, capsys):
     output = tmp_path / "x.npz"
     assert coca("embed", photos / "notes.txt", f"--output={output}") == 1
@@ -66,14 +72,20 @@ def test_nothing_usable_writes_nothing(coca, photos, tmp_path, capsys):
     [
         (["phtos/a.png", "--output=x.npz"], ["'phtos/a.png' looks like a path", "--text"]),
         (["cat"], ["--output"]),
-        (["cat", "--output={directory}"], ["{directory} is a directory"]),
+        (["cat", "--output={directory}"], ["{directory} does not end in .npz"]),
+        (["cat", "--output={directory}/directory.npz"], ["directory.npz is a directory"]),
+        (["cat", "--output={directory}/pipe.npz"], ["pipe.npz is a device, a pipe or a socket"]),
         (["cat", "--output={directory}/notes.txt/x.npz"], ["notes.txt/x.npz", "cannot be written"]),
+        (["cat", "--output=-"], ["--output=- does not end in .npz", "--json"]),
+        (["cat", "--output=out.csv", "--json"], ["--output=out.csv does not end in .npz"]),
         (["--output=x.npz"], ["nothing to embed"]),
         ([" ", "--output=x.npz"], ["text is empty"]),
         (["--texts_file=no/such", "--output=x.npz"], ["--texts_file=no/such"]),
     ],
 )
 def test_mistake_is_found_before_the_model_is_loaded(coca, photos, capsys, arguments, words):
+    os.mkfifo(photos / "pipe.npz")
+    (photos / "directory.npz").mkdir()
     arguments = [argument.format(directory=photos) for argument in arguments]
     assert coca("embed", *arguments, "--model=no/such/model") == 2
     out, err = capsys.readouterr()
