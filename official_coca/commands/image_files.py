@@ -83,6 +83,11 @@ def unusable(files):
 
 
 def _standard_input():
+    if sys.stdin is None:
+        raise InvalidInputError(
+            "- reads arguments from standard input, which is closed; pipe a list into it, or name "
+            "the images themselves"
+        )
     for line in sys.stdin.buffer:
         line = line.rstrip(b"\r\n")
         if line.strip():

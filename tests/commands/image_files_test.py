@@ -60,6 +60,14 @@ def test_standard_input_gives_one_argument_a_line(photos, monkeypatch):
     assert names(find_images(["-"]), photos) == ["c.png", "beach/d.png", "beach/e.png"]
 
 
+def test_closed_standard_input_is_one_line(coca, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert coca("caption", "-") == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: - reads arguments from standard input, which is closed; pipe")
+    assert err.count("\n") == 1
+
+
 def test_argument_is_an_image_where_it_exists_else_a_text(photos):
     assert is_image_argument(str(photos))
     assert is_image_argument(str(photos / "*.png"))
