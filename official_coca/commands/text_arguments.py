@@ -16,14 +16,14 @@ def check_text(text):
 
 
 def read_lines(path, flag):
-    """Returns the lines of a text file, stripped and without empty ones.
+    """Returns the lines of a text file, stripped and without empty ones; a BOM is no text.
 
     Args:
         path: the file.
         flag: where the path comes from, for the message.
     """
     try:
-        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+        lines = pathlib.Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise InvalidInputError(

@@ -10,7 +10,7 @@ import pytest
 def test_rows_follow_the_arguments(coca, model, photos, tmp_path, capsys):
     output = tmp_path / "new" / "x.npz"
     texts = tmp_path / "texts.txt"
-    texts.write_text("the dog\n\nseven\n")
+    texts.write_text("the dog\n\nseven\n", encoding="utf-8-sig")  # with a BOM
     (photos / "c.png").write_bytes(b"no image")
     assert (
         coca(
