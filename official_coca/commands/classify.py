@@ -84,7 +84,13 @@ def _classified(files, labels, flags):
 
 def _labels(flags):
     if flags.labels is not None:
-        return [label.strip() for label in flags.labels.split(",")]
+        labels = [label.strip() for label in flags.labels.split(",")]
+        if "" in labels:
+            raise InvalidInputError(
+                f"--labels={flags.labels} has an empty name; give names with one comma between "
+                "two, as --labels=cat,dog"
+            )
+        return labels
     return read_lines(flags.labels_file, "--labels_file")
 
 

@@ -47,7 +47,7 @@ def test_probabilities_are_the_softmax_of_similarities(
 
 def test_names_with_commas_come_from_a_file_and_top_limits_them(coca, photos, tmp_path, capsys):
     names = tmp_path / "names.txt"
-    names.write_text("a cat, red\na dog, blue\n\nseven\n")
+    names.write_text("a cat, red\na dog, blue\n\nseven\n", encoding="utf-8-sig")  # with a BOM
     assert coca("classify", photos / "a.png", f"--labels_file={names}", "--top=2") == 0
     path, *fields = capsys.readouterr().out.rstrip("\n").split("\t")
     assert path == str(photos / "a.png") and len(fields) == 4
@@ -65,8 +65,10 @@ def test_bad_image_is_skipped(coca, photos, capsys):
 @pytest.mark.parametrize(
     "flags, words",
     [
-        (["--labels=cat,,dog"], ["--labels", "empty"]),
-        (["--labels="], ["--labels", "empty"]),
+        (["--labels=cat,,dog"], ["--labels=cat,,dog", "empty", "one comma between two"]),
+        (["--labels=cat,"], ["--labels=cat,", "empty", "one comma between two"]),
+        (["--labels="], ["--labels=", "empty"]),
+        (["--labels_file={directory}/empty.txt"], ["empty.txt", "give one name a line"]),
         (["--labels=cat,dog,cat"], ["--labels", "'cat' more than once"]),
         (["--labels_file=no/such.txt"], ["--labels_file=no/such.txt"]),
         (["--labels=cat,dog", "--templates=no/such.txt"], ["no/such.txt"]),
@@ -76,7 +78,8 @@ def test_bad_image_is_skipped(coca, photos, capsys):
     ],
 )
 def test_wrong_flag_is_one_line_and_exit_code_2(coca, photos, capsys, flags, words):
-    assert coca("classify", photos, *flags) == 2
+    (photos / "empty.txt").write_text("\n")
+    assert coca("classify", photos, *[flag.format(directory=photos) for flag in flags]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1
     for word in words:
