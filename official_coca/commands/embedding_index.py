@@ -192,7 +192,8 @@ def writing_lock(directory, flag="--output"):
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InvalidInputError(
-                f"another coca index is writing {directory}; wait until it is done"
+                f"another coca index or coca demo is writing {directory}; wait until it is done, "
+                f"or name another place with {flag}"
             ) from None
         try:
             yield
