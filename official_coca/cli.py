@@ -41,8 +41,8 @@ examples:
   coca index photos/ && coca search photos/ "a dog on a beach"
 
 coca COMMAND --help says more. --model=HANDLE, or the environment variable COCA_MODEL, chooses the
-model. Exit codes: 0 all done, 1 some inputs were skipped, 2 bad usage or nothing could be done,
-130 stopped by Ctrl-C.
+model. Exit codes: 0 all done, 1 inputs were skipped, some or all of them, 2 bad usage or an error
+that ends the command, 130 stopped by Ctrl-C.
 """
 
 # What a shell reports of a program that SIGPIPE ended: 128 + 13.

@@ -85,6 +85,12 @@ def test_without_arguments_the_help_goes_to_stderr(capsys):
     assert "usage: coca COMMAND" in capsys.readouterr().err
 
 
+def test_help_says_what_exits_with_1(capsys):
+    assert cli.main(["--help"]) == 0
+    assert "1 inputs were skipped, some or all of them" in capsys.readouterr().out
+    assert run_program(cli.main, ["caption", "no_such_file.jpg"]) == 1
+
+
 def test_version(capsys):
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("official_coca 0.")
