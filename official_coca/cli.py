@@ -73,6 +73,10 @@ def main(arguments):
 
 def run():
     """What the installed script `coca` calls; returns the exit code."""
+    # A stream that the shell closed is None, which neither `print` nor a progress bar expects.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
     code = run_program(main)
     # Python's last search for garbage among TensorFlow's objects would take seconds.
     gc.freeze()

@@ -137,6 +137,15 @@ def test_interrupt_keeps_what_was_printed_and_exits_with_130():
     assert err == "stopped\n"
 
 
+@pytest.mark.parametrize("redirection", [">&-", "2>&-"])
+def test_closed_output_is_no_defect(redirection):
+    command = f"{sys.executable} -m official_coca.cli caption no.jpg --json {redirection}"
+    ran = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
+    assert ran.returncode == 1 and "Traceback" not in ran.stderr
+    told = ran.stderr if redirection == ">&-" else ran.stdout
+    assert "no.jpg" in told and "no such file" in told
+
+
 def test_full_disk_behind_stdout_is_one_line():
     full = pathlib.Path("/dev/full")
     if not full.exists():
