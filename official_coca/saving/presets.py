@@ -137,8 +137,8 @@ def build_architecture(model_class, name, arguments, load_weights, overrides):
     """
     if load_weights:
         raise InvalidInputError(
-            f"preset {name!r} is an architecture without trained weights; pass load_weights=False, "
-            "or the directory of a trained preset"
+            f"preset {name!r} is an architecture without trained weights; name a trained preset "
+            "instead, such as its directory (in Python, load_weights=False gives random weights)"
         )
     if load_weights is None:
         warnings.warn(
