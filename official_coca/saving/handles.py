@@ -19,13 +19,16 @@ _WEIGHTS = ("model.weights.h5", "open_clip_model.safetensors", "open_clip_pytorc
 _PICKLED_WEIGHTS = ("open_clip_pytorch_model.bin",)
 _SAVED_MODELS = ("*saved_model.pb", "*fingerprint.pb", "*variables/*", "*assets/*")
 
-# huggingface_hub's exceptions, whose own messages are about its internals.
+# Exceptions of huggingface_hub, and of requests, which kagglehub lets through; their own messages
+# are about internals.
 _REASONS = {
     "RepositoryNotFoundError": "the hub has no such repository, or it is private",
     "GatedRepoError": "its owner gives access only on request, on the hub's page of it",
     "RevisionNotFoundError": "the repository has no such revision",
     "HFValidationError": "the name is not of the form owner/repository",
     "LocalEntryNotFoundError": "there is no network, and nothing of it is in the cache",
+    "ConnectionError": "there is no network, or the hub cannot be reached through it",
+    "Timeout": "the hub does not answer in time",
 }
 
 
@@ -121,8 +124,8 @@ def _download(handle, module_name, fetch):
 
 def _reason(error):
     """What went wrong, in a few words."""
-    known = _REASONS.get(type(error).__name__)
-    if known is not None:
-        return known
+    for kind in type(error).__mro__:  # the most special reason first
+        if kind.__name__ in _REASONS:
+            return _REASONS[kind.__name__]
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else repr(error)

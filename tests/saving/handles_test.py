@@ -102,6 +102,29 @@ def test_kaggle_handles_go_to_its_hub(monkeypatch, tmp_path):
     assert asked == ["owner/coca/keras/base"]
 
 
+@pytest.mark.parametrize(
+    "kind, words",
+    [
+        ("ConnectionError", "there is no network, or the hub cannot be reached"),
+        ("SSLError", "there is no network, or the hub cannot be reached"),
+        ("ReadTimeout", "the hub does not answer in time"),
+    ],
+)
+def test_missing_network_of_kaggle_is_said_without_internals(monkeypatch, kind, words):
+    import kagglehub
+    import requests
+
+    def fail(name):
+        raise getattr(requests.exceptions, kind)("HTTPSConnectionPool(host='x'): Max retries")
+
+    monkeypatch.setattr(kagglehub, "model_download", fail)
+    with pytest.raises(InvalidInputError, match=words) as raised:
+        handles.resolve("kaggle://owner/coca/keras/base")
+    message = str(raised.value)
+    assert message.startswith("cannot download kaggle://owner/coca/keras/base: ")
+    assert "Pool" not in message and "\n" not in message
+
+
 def test_unknown_preset_lists_the_known_ones():
     with pytest.raises(InvalidInputError, match="unknown preset 'coca_huge'.*coca_tiny, coca_base"):
         handles.resolve("coca_huge", ["coca_tiny", "coca_base"])
