@@ -25,6 +25,24 @@ class ArgumentParser(argparse.ArgumentParser):
         raise InvalidInputError(f"{message} (--help shows the flags)")
 
 
+def split_names(value, flag):
+    """Returns the names between the commas of a flag's value, stripped.
+
+    Args:
+        value: of the flag.
+        flag: for the message.
+
+    Raises:
+        InvalidInputError: a name is empty.
+    """
+    names = [name.strip() for name in value.split(",")]
+    if "" in names:
+        raise InvalidInputError(
+            f"{flag}={value} has an empty name; give names with one comma between two"
+        )
+    return names
+
+
 def run_program(main, arguments=None):
     """Runs `main(arguments)` and returns the exit code.
 

@@ -15,7 +15,7 @@ import sys
 from official_coca.commands import image_files, model_flag, results
 from official_coca.commands.text_arguments import read_lines
 from official_coca.errors import InvalidInputError
-from official_coca.program import ArgumentParser, run_program
+from official_coca.program import ArgumentParser, run_program, split_names
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)  # CLIP's (Radford et al. 2021, section 3.1.4)
 
@@ -84,13 +84,7 @@ def _classified(files, labels, flags):
 
 def _labels(flags):
     if flags.labels is not None:
-        labels = [label.strip() for label in flags.labels.split(",")]
-        if "" in labels:
-            raise InvalidInputError(
-                f"--labels={flags.labels} has an empty name; give names with one comma between "
-                "two, as --labels=cat,dog"
-            )
-        return labels
+        return split_names(flags.labels, "--labels")
     return read_lines(flags.labels_file, "--labels_file")
 
 

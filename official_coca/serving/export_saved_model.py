@@ -12,7 +12,7 @@ import os
 import sys
 
 # First: it quietens TensorFlow.
-from official_coca.program import MODEL_VARIABLE, ArgumentParser, run_program
+from official_coca.program import MODEL_VARIABLE, ArgumentParser, run_program, split_names
 from official_coca.errors import InvalidInputError
 
 
@@ -26,7 +26,7 @@ def main(arguments):
     version = export_saved_model(
         model,
         values.export_dir,
-        values.signatures.split(",") if values.signatures else None,
+        values.signatures,
         values.sampler,
         values.max_caption_length,
         values.precision,
@@ -75,6 +75,8 @@ def _parse(arguments):
     values = parser.parse_args(arguments)
     if not values.export_dir:
         raise InvalidInputError("--export_dir is empty; name a directory")
+    if values.signatures is not None:
+        values.signatures = split_names(values.signatures, "--signatures")
     return values
 
 

@@ -167,10 +167,10 @@ def test_program_writes_the_next_version(model, tmp_path, capsys):
     model.save_to_preset(tmp_path / "preset")
     flags = [f"--model={tmp_path / 'preset'}", f"--export_dir={tmp_path / 'models'}"]
     (tmp_path / "models" / "1").mkdir(parents=True)
-    assert run_program(program.main, [*flags, "--signatures=encode_text"]) == 0
+    assert run_program(program.main, [*flags, "--signatures=encode_text, encode_token_ids"]) == 0
     assert str(tmp_path / "models" / "2") in capsys.readouterr().out
     served = official_coca.load(str(tmp_path / "models"))
-    assert set(served.signatures) == {"serving_default", "encode_text"}
+    assert set(served.signatures) == {"serving_default", "encode_text", "encode_token_ids"}
     assert run_program(program.main, [*flags, "--signatures=encode_txt"]) == 2
     assert "encode_txt" in capsys.readouterr().err
 
@@ -190,6 +190,16 @@ def test_program_refuses_an_empty_directory(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run_program(program.main, ["--model=preset", "--export_dir="]) == 2
     assert capsys.readouterr().err == "error: --export_dir is empty; name a directory\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("names", ["", ",", "encode_text,"])
+def test_program_refuses_an_empty_signature_name(tmp_path, capsys, names):
+    flags = ["--model=no/such", f"--export_dir={tmp_path / 'models'}", f"--signatures={names}"]
+    assert run_program(program.main, flags) == 2
+    assert capsys.readouterr().err == (
+        f"error: --signatures={names} has an empty name; give names with one comma between two\n"
+    )
     assert not list(tmp_path.iterdir())
 
 
