@@ -5,8 +5,11 @@ B rows, G groups, K beams of a group, C candidates of a beam, M continuations.
 
 from keras import ops
 
+from official_coca.errors import InvalidInputError
 from official_coca.generation.decoding_rules import NEGATIVE_INFINITY
 from official_coca.generation.places import gather_places
+
+MOST_CANDIDATES = 2**31 - 1  # `top_k` numbers them in int32
 
 
 def best_continuations(scores, token_ids, count, handicaps=0.0):
@@ -20,9 +23,17 @@ def best_continuations(scores, token_ids, count, handicaps=0.0):
 
     Returns: four (B, M), best first: the beam that is continued, the token id, the score and the
         score that the order went by. Of equal ones the earlier beam's come first.
+
+    Raises:
+        InvalidInputError: K * C are more than can be counted.
     """
-    width = token_ids.shape[-1]
-    flat = (-1, token_ids.shape[1] * width)
+    num_beams, width = token_ids.shape[1:]
+    if num_beams * width > MOST_CANDIDATES:
+        raise InvalidInputError(
+            f"beam search would compare {width} continuations of each of {num_beams} beams, more "
+            f"than {MOST_CANDIDATES} at once; lower num_beams"
+        )
+    flat = (-1, num_beams * width)
     order, places = ops.top_k(ops.reshape(scores - handicaps, flat), count)
     token_ids = gather_places(ops.reshape(token_ids, flat), places)
     scores = gather_places(ops.reshape(scores, flat), places)

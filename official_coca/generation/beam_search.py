@@ -8,6 +8,7 @@ from keras import ops
 
 from official_coca.errors import InvalidInputError
 from official_coca.generation.beam_candidates import (
+    MOST_CANDIDATES,
     best_continuations,
     continue_groups,
     separate_ends,
@@ -228,9 +229,11 @@ class BeamSearch:
 
 
 def require_beams(num_beams, num_beam_groups):
-    """Raises `InvalidInputError` unless the beams can be dealt out to the groups."""
+    """Raises `InvalidInputError` unless the beams can be counted and dealt out to the groups."""
     require_count("num_beams", num_beams)
     require_count("num_beam_groups", num_beam_groups)
+    if num_beams > MOST_CANDIDATES:
+        raise InvalidInputError(f"num_beams={num_beams} is above {MOST_CANDIDATES}; lower it")
     if num_beams % num_beam_groups:
         raise InvalidInputError(
             f"num_beams={num_beams} cannot be dealt out to num_beam_groups={num_beam_groups} "

@@ -147,6 +147,7 @@ def test_bad_call_is_one_clear_line(options, message):
         (lambda: get_sampler(GreedySampler(), k=3), r"'k' belongs to the sampler's constructor"),
         (lambda: BeamSearch(0), r"num_beams=0"),
         (lambda: BeamSearch(2.0), r"num_beams=2.0"),
+        (lambda: BeamSearch(3_000_000_000), r"num_beams=3000000000 is above 2147483647"),
         (lambda: BeamSearch(2, 0.0, 3), r"num_return_sequences=3 exceeds num_beams=2"),
         (lambda: BeamSearch(2, length_penalty=-0.1), r"length_penalty=-0.1"),
         (lambda: BeamSearch(6, num_beam_groups=4), r"num_beams=6 .*num_beam_groups=4.*multiple"),

@@ -114,6 +114,7 @@ def test_merged_rows_equal_python_and_do_not_touch_each_other(model, tmp_path):
         ({"signatures": ["embed"]}, "embed; CoCa can offer encode_image"),
         ({"signatures": []}, "none; CoCa can offer"),
         ({"sampler": "best"}, "unknown sampler"),
+        ({"sampler": "beam", "num_beams": 10**8}, "each of 100000000 beams, .*; lower num_beams"),
         ({"precision": "int4"}, "precision='int4'"),
         ({"max_caption_length": 1}, "max_caption_length=1"),
         ({"max_image_pixels": 0}, "max_pixels=0"),
