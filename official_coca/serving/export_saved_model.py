@@ -36,6 +36,11 @@ def main(arguments):
         **options,
     )
     print(f"wrote {version}; its signatures are described in {version / 'README.md'}")
+    if model.dtype_policy.name != values.precision:
+        print(
+            f"it computes in {values.precision}, the model itself in {model.dtype_policy.name}: "
+            "their outputs differ a little"
+        )
     if not (version / "assets.extra").exists():
         print("without warm-up requests: they need pip install tensorflow-serving-api==2.20.0")
 

@@ -28,9 +28,10 @@ tensor signatures take. It has `variables`, `trainable_variables` and `regulariz
 
 A row is bad, has `valid` false and zero or empty outputs when its image is empty, cut off, no
 {formats}, animated, CMYK, of 16 bits a channel, of one pixel or a JPEG of
-hundreds of scans, or declares more than {max_image_pixels:,} pixels; when its text is empty or not
-UTF-8; when its token ids lie outside the vocabulary; or when its pixels are not finite, or too
-large to compute with. Convert such pictures to 8-bit RGB before you send them. Grey and
+hundreds of scans, or declares more than {max_image_pixels:,} pixels; when its text is empty, not
+UTF-8 or one of which the tokenizer leaves nothing, as of white space or invisible characters alone;
+when its token ids lie outside the vocabulary; or when its pixels are not finite, or too large to
+compute with. Convert such pictures to 8-bit RGB before you send them. Grey and
 transparent pictures are good; alpha is dropped, and EXIF orientation is not applied. Texts too long
 are cut.
 
@@ -48,21 +49,25 @@ TensorFlow, without this package and without Keras:
 ```python
 import tensorflow as tf
 {text_operations}
-model = tf.saved_model.load("DIR/N")  # or hub.load; keep it in a variable while it is used
+model = tf.saved_model.load("DIR/N")  # keep it in a variable while it is used
 model.{default}({python_inputs})["{output}"]
 ```
 
-{without_text}Keras 3: `keras.layers.TFSMLayer("DIR/N", call_endpoint="{default}")`.
-Keras 3.15 can train a layer of any SavedModel with plain SGD only: it makes the names of other
+`hub.load("DIR/N")` gives the same, but tensorflow_hub needs Keras to be installed, tf_keras where
+TensorFlow's own is Keras 3.
+
+{without_text}Keras 3: `layer = keras.layers.TFSMLayer("DIR/N", call_endpoint="{default}")`.
+{several_inputs}Keras 3.15 can train a layer of any SavedModel with plain SGD only: it makes the names of other
 optimizers' state from names of variables, which in TensorFlow have a colon.
 tf_keras: `hub.KerasLayer("DIR/N", trainable=True)` on preprocessed pictures.
 
 TF Serving: `DIR/serving_kit/serve.sh` has the `docker run` line. REST{with_bytes}:
 
 ```shell
-curl http://localhost:8501/v1/models/{model_name}:predict -d '{{
-  "signature_name": "{default}",
-  "inputs": {{{json_inputs}}}}}'
+curl -d @- http://localhost:8501/v1/models/{model_name}:predict <<BODY
+{{"signature_name": "{default}",
+ "inputs": {{{json_inputs}}}}}
+BODY
 ```
 
 TF Serving's batching merges inputs along their first axis, so `classify` and `score` need a server
@@ -98,19 +103,10 @@ of `--signatures` without texts needs neither.
 
 """
 
-# How an input is written in Python and in a shell's JSON.
-_EXAMPLES = {
-    "image_bytes": (
-        'tf.constant([open("cat.jpg", "rb").read()])',
-        """[{"b64": "'$(base64 -w0 cat.jpg)'"}]""",
-    ),
-    "images": ('model.preprocess_images(files)["images"]', "[[[[0.1, 0.2, 0.3], ...], ...]]"),
-    "text": ('tf.constant(["a cat"])', '["a cat"]'),
-    "labels": ('tf.constant(["cat", "dog"])', '["cat", "dog"]'),
-    "templates": ('tf.constant(["a photo of a {}"])', '["a photo of a {}"]'),
-    "prompt": ('tf.constant([""])', '[""]'),
-    "token_ids": ("tf.constant([[1, 5, 6]])", "[[1, 5, 6]]"),
-}
+_SEVERAL_INPUTS = """\
+It takes no dictionary of inputs, but the first by position and the others by name, so for `{name}`
+`layer({inputs})`.
+"""
 
 _INDEPENDENT = """\
 Rows do not depend on each other: every other row of the batch is bit-equal to what it is alone."""
@@ -130,14 +126,16 @@ def model_card(module, facts, has_text_operations):
     """
     names = {signature.name for signature in module.offered_signatures}
     default = module.default_signature
-    examples = {tensor.name: _EXAMPLES[tensor.name] for tensor in default.inputs}
+    examples = _examples(module)
+    inputs = {tensor.name: examples[tensor.name] for tensor in default.inputs}
     facts = {**_model_facts(module), **facts}
     return _CARD.format(
         default=default.name,
         output=default.outputs[0].name,
-        python_inputs=", ".join(python for python, _ in examples.values()),
-        json_inputs=", ".join(f'"{name}": {json}' for name, (_, json) in examples.items()),
-        with_bytes=", with `b64` for bytes" if "image_bytes" in examples else "",
+        python_inputs=", ".join(python for python, _ in inputs.values()),
+        json_inputs=", ".join(f'"{name}": {json}' for name, (_, json) in inputs.items()),
+        with_bytes=", with `b64` for bytes" if "image_bytes" in inputs else "",
+        several_inputs=_several_inputs(module.offered_signatures),
         preprocessing=_preprocessing(module),
         model_name=MODEL_NAME,
         version=__version__,
@@ -152,6 +150,38 @@ def model_card(module, facts, has_text_operations):
         max_image_pixels=module.max_image_pixels,
         rows=_MERGED if module.merge_rows else _INDEPENDENT,
     )
+
+
+def _examples(module):
+    """{input: how it is written in Python and in JSON}, the JSON for a shell's here-document.
+
+    Text that a shell puts there may be of any length, while an argument of curl's may not.
+    """
+    height, width = module.sizes["H"], module.sizes["W"]
+    bos_token_id = module.preprocessor.tokenizer.bos_token_id
+    file = 'tf.constant([open("cat.jpg", "rb").read()])'
+    return {
+        "image_bytes": (file, """[{"b64": "$(base64 < cat.jpg | tr -d '\\n')"}]"""),
+        "images": (
+            f'model.preprocess_images({file})["images"]',
+            f'$(python3 -c "print([[[[0.1, 0.2, 0.3]] * {width}] * {height}])")',
+        ),
+        "text": ('tf.constant(["a cat"])', '["a cat"]'),
+        "labels": ('tf.constant(["cat", "dog"])', '["cat", "dog"]'),
+        "templates": ('tf.constant(["a photo of a {}"])', '["a photo of a {}"]'),
+        "prompt": ('tf.constant([""])', '[""]'),
+        "token_ids": (f"tf.constant([[{bos_token_id}, 5, 6]])", f"[[{bos_token_id}, 5, 6]]"),
+    }
+
+
+def _several_inputs(signatures):
+    """How a Keras layer of a signature with several inputs is called; "" if there is none."""
+    several = [signature for signature in signatures if len(signature.inputs) > 1]
+    if not several:
+        return ""
+    first, *others = (tensor.name for tensor in several[-1].inputs)
+    inputs = ", ".join([first, *(f"{name}={name}" for name in others)])
+    return _SEVERAL_INPUTS.format(name=several[-1].name, inputs=inputs)
 
 
 def _preprocessing(module):

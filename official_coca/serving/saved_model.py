@@ -67,6 +67,9 @@ def export_saved_model(
     """
     directory = pathlib.Path(directory)
     _check_places(directory, (KIT_DIRECTORY, *_TEXT_PAIR) if text_pair else (KIT_DIRECTORY,))
+    facts = {"precision": precision, "sampler": sampler, **sampler_options}
+    if model.dtype_policy.name != precision:
+        facts["dtype policy of the model itself"] = model.dtype_policy.name
     model = to_precision(model, precision)
     module = ExportModule(
         model,
@@ -77,7 +80,6 @@ def export_saved_model(
         signatures,
         **sampler_options,
     )
-    facts = {"precision": precision, "sampler": sampler, **sampler_options}
     names = [variable.path for variable in model.weights]
 
     def write(path):

@@ -12,6 +12,10 @@ import tensorflow as tf
 
 IMAGE_BYTES = "content of a JPEG, PNG, GIF, BMP or WebP file"
 VALID = "False for a bad row, whose other outputs are zero or empty"
+TOKEN_IDS = (
+    "BOS, then tokens, padded on the right; narrower rows are filled up with padding to the model's "
+    "length, on which the embedding depends if the class token has a position"
+)
 IMAGES = "pixels as the model's preprocessing leaves them: resized, (x / 255 - mean) / std"
 
 
@@ -141,7 +145,7 @@ SIGNATURES = (
     Signature(
         "encode_token_ids",
         "Embeds texts that are tokenized.",
-        (NamedTensor("token_ids", tf.int32, ("B", "L"), "BOS, then tokens, padded on the right"),),
+        (NamedTensor("token_ids", tf.int32, ("B", "L"), TOKEN_IDS),),
         (_embedding("text_embedding"), _valid()),
     ),
     Signature(

@@ -1,11 +1,15 @@
 """What an export writes, refuses and lets one choose."""
 
+import base64
 import contextlib
+import json
+import os
 import re
 import resource
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -36,6 +40,11 @@ def test_card_names_every_signature_input_and_output(directory):
         for tensor in (*signature.inputs, *signature.outputs):
             assert f"| `{tensor.name}` | {tensor.dtype.name} |" in card
     assert "num_beams | 3" in card and "b64" in card
+    assert "dtype policy" not in card  # the export's precision is the model's
+    assert "of which the tokenizer leaves nothing" in card
+    assert "filled up with padding to the model's length" in card
+    without_keras = re.search(r"without Keras:\n\n```python\n.*?```", card, re.DOTALL)[0]
+    assert "hub" not in without_keras and "tensorflow_hub needs Keras" in card
 
 
 @pytest.mark.parametrize("name", [signature.name for signature in SIGNATURES])
@@ -49,10 +58,56 @@ def test_card_of_one_signature_shows_calls_of_it(model, tmp_path, name):
     assert name in called and not called & others
     lines = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
     jpeg = tmp_path / "cat.jpg"
-    jpeg.write_bytes(encoded_images(1)[0])
-    names = {"files": tf.constant([jpeg.read_bytes()])}
+    jpeg.write_bytes(encoded_images(1, 400, 400)[0])
+    assert jpeg.stat().st_size > 400_000  # far more than a shell takes as an argument
+    names = {}
     exec(lines.replace("DIR/N", str(version)).replace("cat.jpg", str(jpeg)), names)
     assert hasattr(names["model"], "tokenize") == ("tokenize(text)" in card)
+    body = sent_by_curl(re.search(r"```shell\n(.*?)```", card, re.DOTALL)[1], tmp_path)
+    assert body["signature_name"] == name
+    function = names["model"].signatures[name]
+    outputs = function(
+        **{
+            key: tf.constant(from_json(value), spec.dtype)
+            for key, spec in function.structured_input_signature[1].items()
+            for value in [body["inputs"][key]]
+        }
+    )
+    for key, value in outputs.items():
+        assert not key.endswith("valid") or value.numpy().all(), key
+
+
+def sent_by_curl(lines, directory):
+    """The JSON that a shell's lines would send from a directory."""
+    curl = directory / "bin" / "curl"
+    curl.parent.mkdir()
+    curl.write_text('#!/bin/sh\n[ "$*" = "-d @- http://localhost:8501/v1/models/coca:predict" ] && cat')
+    curl.chmod(0o755)
+    path = os.pathsep.join([str(curl.parent), os.path.dirname(sys.executable), os.environ["PATH"]])
+    ran = subprocess.run(
+        ["sh", "-c", lines], cwd=directory, env={**os.environ, "PATH": path}, capture_output=True
+    )
+    assert ran.returncode == 0 and not ran.stderr, ran.stderr
+    return json.loads(ran.stdout)
+
+
+def from_json(values):
+    return [base64.b64decode(v["b64"]) if isinstance(v, dict) else v for v in values]
+
+
+def test_card_tells_how_a_keras_layer_takes_several_inputs(model, directory, tmp_path):
+    text = (directory / "1" / "README.md").read_text(encoding="utf-8")
+    name, call = re.search(r"so for `(\w+)`\n`(layer\(.*\))`", text).groups()
+    layer = keras.layers.TFSMLayer(str(directory / "1"), call_endpoint=name)
+    inputs = {"image_bytes": tf.constant(encoded_images(2)), "prompt": tf.constant(["a", "the cat"])}
+    outputs = eval(call, {"layer": layer, **inputs})
+    expected = model.generate(
+        encoded_images(2), ["a", "the cat"], sampler="beam", num_beams=3, max_length=8
+    )
+    assert name == "generate"
+    assert [caption.decode() for caption in outputs["caption"].numpy()] == expected
+    version = export_saved_model(model, tmp_path, ["encode_text", "encode_image"])
+    assert "`layer(" not in (version / "README.md").read_text(encoding="utf-8")
 
 
 def test_dual_encoder_gets_the_signatures_it_can_serve(model, tmp_path):
@@ -76,6 +131,20 @@ def test_bfloat16_halves_the_size_and_keeps_the_embedding(model, directory, tmp_
     assert np.sum(embedding * expected, axis=1).min() > 0.995
     size = sum(variable.numpy().nbytes for variable in served.variables)
     assert size < 0.51 * sum(variable.value.numpy().nbytes for variable in model.weights)
+
+
+def test_export_in_another_precision_than_the_models_says_so(model, tmp_path, capsys):
+    config = {**model.get_config(), "dtype": "mixed_bfloat16", "preprocessor": None}
+    mixed = type(model).from_config(config)
+    mixed.preprocessor = model.preprocessor
+    mixed.save_to_preset(tmp_path / "preset")
+    flags = [f"--model={tmp_path / 'preset'}", f"--export_dir={tmp_path / 'models'}"]
+    assert run_program(program.main, [*flags, "--signatures=encode_token_ids"]) == 0
+    line = "it computes in float32, the model itself in mixed_bfloat16: their outputs differ a"
+    assert line in capsys.readouterr().out
+    card = (tmp_path / "models" / "1" / "README.md").read_text(encoding="utf-8")
+    assert "| precision | float32 |" in card
+    assert "| dtype policy of the model itself | mixed_bfloat16 |" in card
 
 
 def test_precision_of_the_model_itself_is_no_copy(model):
