@@ -5,6 +5,7 @@ import concurrent.futures
 import http.server
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -195,6 +196,40 @@ def test_rest_client_says_in_a_line_that_an_answer_is_none(directory, answer):
     server.server_close()
     assert ran.returncode == 1 and ran.stderr.startswith(f"no answer from {url}: ")
     assert ran.stderr.count("\n") == 1
+
+
+def test_rest_client_ends_quietly_when_its_reader_has_gone(directory, rest_url):
+    program = str(directory / "serving_kit" / "rest_client.py")
+    texts = ["a cat"] * 300  # more output than a pipe holds
+    assert_ends_quietly([program, "encode_text", *texts, f"--url={rest_url}"], b"{")
+
+
+def test_grpc_client_ends_quietly_when_its_reader_has_gone(directory):
+    code = """
+import runpy, sys, unittest.mock
+import numpy as np
+for name in ("grpc", "tensorflow_serving", "tensorflow_serving.apis"):
+    sys.modules[name] = unittest.mock.MagicMock()
+client = runpy.run_path(sys.argv.pop(1))
+answer = {"text_embedding": np.zeros((300, 1000)), "valid": np.ones(300, bool)}
+client["main"].__globals__["predict"] = lambda *_: answer
+sys.exit(client["main"]())
+"""
+    program = str(directory / "serving_kit" / "grpc_client.py")
+    assert_ends_quietly(["-c", code, program, "encode_text", "a cat"], b"text_embedding")
+
+
+def assert_ends_quietly(arguments, beginning):
+    command = [sys.executable, *arguments]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    ran = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
+    assert ran.stdout.read(len(beginning)) == beginning
+    ran.stdout.close()
+    errors = ran.stderr.read()
+    assert b"Error" not in errors and b"Traceback" not in errors, errors
+    assert ran.wait(timeout=60) == 141
 
 
 def test_rest_client_names_what_the_model_cannot_read(directory, rest_url, tmp_path):

@@ -6,12 +6,16 @@
 """
 
 import argparse
+import os
 import pathlib
 import sys
 
 import grpc
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+# What a shell reports of a program that SIGPIPE ended: 128 + 13.
+_BROKEN_PIPE = 141
 
 
 def predict(channel, signature_name, inputs, model_name="coca", timeout=30.0):
@@ -55,8 +59,13 @@ def main():
             outputs = predict(channel, flags.signature, inputs)
     except grpc.RpcError as error:
         return f"{flags.address}: {error.code().name}: {error.details()}"
-    for name, values in outputs.items():
-        print(f"{name}: {values.tolist()}")
+    try:
+        for name, values in outputs.items():
+            print(f"{name}: {values.tolist()}", flush=True)
+    except BrokenPipeError:
+        # Who read the output has gone, as `head` does. Python would flush once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
     bad = [value for value, is_valid in zip(flags.values, outputs["valid"]) if not is_valid]
     return f"the model cannot read {', '.join(bad)}: its outputs are empty or zero" if bad else None
 

@@ -11,12 +11,15 @@ import argparse
 import base64
 import http.client
 import json
+import os
 import pathlib
 import sys
 import urllib.error
 import urllib.request
 
 _URL = "http://localhost:8501/v1/models/coca"
+# What a shell reports of a program that SIGPIPE ended: 128 + 13.
+_BROKEN_PIPE = 141
 # What urllib and a body that is no answer raise. A URL that is none is a ValueError too.
 _NO_ANSWER = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError)
 
@@ -84,7 +87,12 @@ def main():
     except _NO_ANSWER as error:
         hint = "" if "/v1/models/" in flags.url else f"; --url is to be like {_URL}"
         return f"no answer from {flags.url}: {type(error).__name__}: {error}{hint}"
-    print(json.dumps(outputs, indent=2))
+    try:
+        print(json.dumps(outputs, indent=2), flush=True)
+    except BrokenPipeError:
+        # Who read the output has gone, as `head` does. Python would flush once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
     valid = outputs.get("valid", [])
     if flags.signature == "score":
         valid = outputs["image_valid"] + outputs["text_valid"]
