@@ -137,8 +137,9 @@ def build_architecture(model_class, name, arguments, load_weights, overrides):
     """
     if load_weights:
         raise InvalidInputError(
-            f"preset {name!r} is an architecture without trained weights; name a trained preset "
-            "instead, such as its directory (in Python, load_weights=False gives random weights)"
+            f"preset {name!r} is an architecture without trained weights; name a trained preset, "
+            "by its directory or a hub's handle (in Python, load_weights=False builds it with "
+            "random ones)"
         )
     if load_weights is None:
         warnings.warn(

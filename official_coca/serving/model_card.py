@@ -57,7 +57,8 @@ model.{default}({python_inputs})["{output}"]
 TensorFlow's own is Keras 3.
 
 {without_text}Keras 3: `layer = keras.layers.TFSMLayer("DIR/N", call_endpoint="{default}")`.
-{several_inputs}Keras 3.15 can train a layer of any SavedModel with plain SGD only: it makes the names of other
+{several_inputs}\
+Keras 3.15 can train a layer of any SavedModel with plain SGD only: it makes the names of other
 optimizers' state from names of variables, which in TensorFlow have a colon.
 tf_keras: `hub.KerasLayer("DIR/N", trainable=True)` on preprocessed pictures.
 

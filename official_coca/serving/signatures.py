@@ -13,8 +13,8 @@ import tensorflow as tf
 IMAGE_BYTES = "content of a JPEG, PNG, GIF, BMP or WebP file"
 VALID = "False for a bad row, whose other outputs are zero or empty"
 TOKEN_IDS = (
-    "BOS, then tokens, padded on the right; narrower rows are filled up with padding to the model's "
-    "length, on which the embedding depends if the class token has a position"
+    "BOS, then tokens, padded on the right; narrower rows are filled up with padding to the "
+    "model's length, on which the embedding depends if the class token has a position"
 )
 IMAGES = "pixels as the model's preprocessing leaves them: resized, (x / 255 - mean) / std"
 

@@ -34,7 +34,7 @@ def test_other_files_are_not_overwritten_unasked(coca, preset, photos, capsys):
     "source, destination, words",
     [
         ("no/such", "{tmp}/new", ["no/such"]),
-        ("coca_tiny", "{tmp}/new", ["coca_tiny", "name a trained preset", "in Python, load_weights"]),
+        ("coca_tiny", "{tmp}/new", ["coca_tiny", "name a trained preset", "in Python, "]),
         ("no/such", "{tmp}/file", ["DST", "is a file"]),
         ("no/such", "{tmp}/file/new", ["DST", "cannot be written"]),
     ],

@@ -81,7 +81,8 @@ def sent_by_curl(lines, directory):
     """The JSON that a shell's lines would send from a directory."""
     curl = directory / "bin" / "curl"
     curl.parent.mkdir()
-    curl.write_text('#!/bin/sh\n[ "$*" = "-d @- http://localhost:8501/v1/models/coca:predict" ] && cat')
+    wanted = "-d @- http://localhost:8501/v1/models/coca:predict"
+    curl.write_text(f'#!/bin/sh\n[ "$*" = "{wanted}" ] && cat')
     curl.chmod(0o755)
     path = os.pathsep.join([str(curl.parent), os.path.dirname(sys.executable), os.environ["PATH"]])
     ran = subprocess.run(
@@ -99,11 +100,10 @@ def test_card_tells_how_a_keras_layer_takes_several_inputs(model, directory, tmp
     text = (directory / "1" / "README.md").read_text(encoding="utf-8")
     name, call = re.search(r"so for `(\w+)`\n`(layer\(.*\))`", text).groups()
     layer = keras.layers.TFSMLayer(str(directory / "1"), call_endpoint=name)
-    inputs = {"image_bytes": tf.constant(encoded_images(2)), "prompt": tf.constant(["a", "the cat"])}
+    images, prompts = encoded_images(2), ["a", "the cat"]
+    inputs = {"image_bytes": tf.constant(images), "prompt": tf.constant(prompts)}
     outputs = eval(call, {"layer": layer, **inputs})
-    expected = model.generate(
-        encoded_images(2), ["a", "the cat"], sampler="beam", num_beams=3, max_length=8
-    )
+    expected = model.generate(images, prompts, sampler="beam", num_beams=3, max_length=8)
     assert name == "generate"
     assert [caption.decode() for caption in outputs["caption"].numpy()] == expected
     version = export_saved_model(model, tmp_path, ["encode_text", "encode_image"])
