@@ -261,7 +261,7 @@ def build_evaluator(
 def read_lines(path, what):
     """The non-empty lines of a text file."""
     try:
-        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+        lines = pathlib.Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise InvalidInputError(f"{what} file {str(path)!r} cannot be read: {reason}") from None

@@ -56,7 +56,7 @@ def _weight_file(directory):
             return directory / name
     raise InvalidInputError(
         f"{directory} has no weights ({', '.join(WEIGHT_FILES[:1] + WEIGHT_FILES[2:3])}); download "
-        "the checkpoint again, or pass load_weights=False for its architecture alone"
+        "the checkpoint again, or in Python pass load_weights=False for its architecture alone"
     )
 
 

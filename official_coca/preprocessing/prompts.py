@@ -63,7 +63,7 @@ def label_sentences(label_names, templates, seed):
 def load_templates(path):
     """Returns the templates of a text file, one a line, without empty lines and `#` comments."""
     try:
-        lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines()
+        lines = pathlib.Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise InvalidInputError(
