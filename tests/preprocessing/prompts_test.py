@@ -116,7 +116,7 @@ def test_wrong_template_file_is_named(tmp_path, content, words):
 
 def test_byte_order_mark_is_no_part_of_the_first_template(tmp_path):
     (tmp_path / "templates.txt").write_text("\ufeffa {}\n", encoding="utf-8")
-    assert load_templates(tmp_path / "templates.txt") == ["a {}"]
+    assert load_templates(tmp_path / "templates.txt") == ("a {}",)
 
 
 def test_missing_template_file_is_named(tmp_path):
