@@ -6,8 +6,6 @@ the same instructions (`nr` in its GeneralBlockPanelKernel.h). Functions of sing
 computed by other instructions at the end of a tensor, where no whole vector register is left; where
 a group's rows fill whole registers there is no such end. So rows in groups of four, of which short
 ones are filled up, keep their bits, and read the weights once for four.
-
-Shapes: R rows, D width of the input, U width of the output.
 """
 
 import contextlib
@@ -30,8 +28,8 @@ def fills_registers(width):
 def alike_rows():
     """Within it layers multiply by kernels that treat the rows of a group alike.
 
-    For graphs of TensorFlow of `GROUP_SIZE` rows, or of a multiple, in float32, of layers whose
-    widths all fill registers.
+    For graphs of TensorFlow of `GROUP_SIZE` rows in float32, of layers whose widths all fill
+    registers.
     """
     before = rows_are_alike()
     _SETTINGS.are_alike = True

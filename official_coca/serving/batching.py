@@ -131,7 +131,9 @@ class BatchQueue:
             return inputs
         (rows,) = rows
         return {
-            name: np.repeat(array, rows, axis=0) if name in names and len(array) == 1 else array
+            name: np.repeat(array, rows, axis=0)
+            if name in names and array.shape[:1] == (1,)
+            else array
             for name, array in inputs.items()
         }
 

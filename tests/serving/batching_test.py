@@ -151,6 +151,11 @@ def test_one_prompt_for_all_pictures_does_not_keep_a_request_in_one_piece(versio
     ]
 
 
+def test_one_value_without_an_axis_is_left_to_the_model(version, make_queue):
+    queue = make_queue()
+    assert _submit(queue, version, [1, 2], "generate", prompt=b"a").result(5)["y"].tolist() == [2, 4]
+
+
 def test_large_request_that_nobody_waits_for_ends_with_the_piece_that_runs(version, make_queue):
     queue = make_queue(max_batch_size=1)
     version.may_run.clear()
