@@ -32,7 +32,7 @@ def _merge(function):
         del function.node_def[index]
     for node in function.node_def:
         node.input[:] = [_renamed(name, replaced) for name in node.input]
-    for output, name in function.ret.items():
+    for output, name in dict(function.ret).items():  # a copy, since it is assigned to
         function.ret[output] = _renamed(name, replaced)
 
 
