@@ -16,11 +16,11 @@ import tensorflow as tf
 
 from official_coca.errors import InvalidInputError
 from official_coca.preprocessing.safe_decode import MAX_PIXELS
-from official_coca.serving.equal_constants import merge_equal_constants
 from official_coca.serving.export_module import ExportModule
 from official_coca.serving.model_card import model_card
 from official_coca.serving.serving_kit import KIT_DIRECTORY, write_serving_kit
 from official_coca.serving.signature import read_meta_graph
+from official_coca.serving.surplus_operations import drop_surplus_operations
 from official_coca.serving.text_operations import has_text_operations
 from official_coca.serving.text_pair import TextEncoder, TextPreprocessor
 from official_coca.serving.variable_names import name_variables
@@ -123,7 +123,7 @@ def _write(module, names, facts, path):
 def _save(module, path, variable_names=None, signatures=None):
     with _file_errors():
         tf.saved_model.save(module, str(path), signatures=signatures)
-        merge_equal_constants(path)
+        drop_surplus_operations(path)
     if variable_names:
         name_variables(path, variable_names)
 
