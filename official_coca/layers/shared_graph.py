@@ -48,6 +48,15 @@ def separate_graphs(wanted=True):
         _SETTINGS.is_separate = before
 
 
+def is_traced():
+    """Whether TensorFlow makes a graph of what runs now."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.executing_eagerly()
+
+
 class _SharedGraph:
     """A `tf.function` of a layer's weights and arguments, which keeps no layer alive."""
 
@@ -92,8 +101,4 @@ def _is_separate():
 
 
 def _shares():
-    if keras.backend.backend() != "tensorflow" or _is_separate():
-        return False
-    import tensorflow as tf
-
-    return not tf.executing_eagerly()
+    return is_traced() and not _is_separate()

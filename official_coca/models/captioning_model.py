@@ -221,15 +221,6 @@ def _require_one_for_each(prompts, batch_size):
         )
 
 
-def is_traced():
-    """Whether TensorFlow makes a graph of what runs now."""
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return not tf.executing_eagerly()
-
-
 def compiled(function):
     """A function of tensors, compiled by the backend once for each set of shapes."""
     if keras.backend.backend() == "tensorflow":

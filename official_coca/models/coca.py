@@ -15,12 +15,13 @@ from official_coca.layers.attentional_pooler import AttentionalPooler
 from official_coca.layers.image_encoder import ImageEncoder
 from official_coca.layers.multimodal_decoder import MultimodalDecoder
 from official_coca.layers.patch_embed import as_pair
+from official_coca.layers.shared_graph import is_traced
 from official_coca.layers.unimodal_decoder import UnimodalDecoder
 from official_coca.losses.captioning import divide_by_token_count, token_cross_entropy
 from official_coca.losses.contrastive import contrastive_loss, text_fingerprints
 from official_coca.losses.cross_replica import example_numbers
 from official_coca.models import model_inputs
-from official_coca.models.captioning_model import CaptioningModel, compiled, is_traced
+from official_coca.models.captioning_model import CaptioningModel, compiled
 from official_coca.models.coca_presets import PRESETS
 from official_coca.models.measurements import Measurement
 from official_coca.models.open_clip_checkpoint import (

@@ -38,7 +38,8 @@ def row_by_row(function, tensors, variables):
 def map_entries(function, tensors, variables):
     """`tf.map_fn` with weights that are read before the loop.
 
-    TensorFlow cannot differentiate a loaded loop that reads them, once for all tapes but plain ones.
+    Persistent tapes, and functions after eager calls, cannot differentiate a loaded loop that reads
+    variables: TensorFlow has lost what their handles are of.
 
     Args:
         function: takes an entry of each of `tensors` and returns a structure of tensors of static
