@@ -39,12 +39,14 @@ def _decode_other(encoded):
     # Animated WebP goes the default way, which refuses it: decode_webp corrupts the heap there
     # (TensorFlow 2.20).
     is_animated = _has_bytes(header, 12, b"VP8X") & (tf.bitwise.bitwise_and(header[20], 2) > 0)
-    return tf.case(
+    is_still_webp = is_webp & ~is_animated
+    return tf.switch_case(
+        tf.cast(is_bitmap, tf.int32) + 2 * tf.cast(is_still_webp, tf.int32),
         [
-            (is_bitmap, lambda: _decode_bitmap(encoded, header)),
-            (is_webp & ~is_animated, lambda: _decode_webp(encoded)),
+            lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+            lambda: _decode_bitmap(encoded, header),
+            lambda: _decode_webp(encoded),
         ],
-        default=lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
     )
 
 

@@ -278,10 +278,8 @@ def _one_for_each(prompts, batch_size):
         ["prompt needs one string for each image, or one for all; prompts, images:", given,
          batch_size],
     )  # fmt: skip
-    one = tf.concat([prompts, [""]], axis=0)[:1]
-    return tf.cond(
-        given == batch_size, lambda: prompts, lambda: tf.repeat(one, batch_size, axis=0)
-    )
+    rows = tf.where(given == batch_size, tf.range(batch_size), 0)
+    return tf.gather(tf.concat([prompts, [""]], axis=0), rows)
 
 
 def _to_width(values, width, padding=0):

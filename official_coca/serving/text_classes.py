@@ -19,7 +19,8 @@ def label_prompts(labels, templates, max_length):
     Raises:
         tf.errors.InvalidArgumentError: a template without exactly one "{}".
     """
-    templates = tf.cond(tf.size(templates) > 0, lambda: templates, lambda: tf.constant(["{}"]))
+    num_missing = tf.cast(tf.size(templates) == 0, tf.int32)
+    templates = tf.concat([templates, tf.fill([num_missing], "{}")], axis=0)
     labels, _ = safe_texts(tf.strings.strip(labels), max_length)
     templates, is_utf8 = safe_texts(templates, max_length)
     pieces = tf.strings.split(templates, "{}").row_lengths()
