@@ -1,10 +1,14 @@
-"""Drops operations of a SavedModel's functions that others do the work of, so it loads sooner.
+"""Drops what a SavedModel's graphs have twice or for nothing, so that it loads sooner.
 
 Python code that is traced makes a constant wherever it writes a number, half the operations of an
-export, and an identity of whatever a function or a loop returns; loading takes time in proportion
-to the operations. TensorFlow drops them before it runs a graph, so that what the model computes is
-the same.
+export, an identity of whatever a function or a loop returns, and a size wherever one could be
+wanted; what a signature has two names for is written twice. Loading takes time in proportion to
+the operations and functions. TensorFlow drops them before it runs a graph, so that what the model
+computes is the same.
 """
+
+from tensorflow.core.framework import function_pb2
+from tensorflow.python.framework import op_def_registry  # nothing public tells what has effects
 
 from official_coca.serving.rewritten import rewritten
 
@@ -17,11 +21,13 @@ def drop_surplus_operations(directory):
     with rewritten(directory) as saved_model:
         for meta_graph in saved_model.meta_graphs:
             for function in meta_graph.graph_def.library.function:
-                _drop(function)
+                _drop_equal(function)
+                _drop_unread(function)
+            _merge_functions(meta_graph)
 
 
-def _drop(function):
-    """Drops nodes of a `FunctionDef`, but for those named as more than a value."""
+def _drop_equal(function):
+    """Drops constants and identities of a `FunctionDef` but for those named as more than a value."""
     named = set(_named_otherwise(function))
     constants, instead, surplus = {}, {}, []
     for index, node in enumerate(function.node_def):
@@ -35,12 +41,87 @@ def _drop(function):
         if value != node.name + _VALUE:
             instead[node.name + _VALUE] = value
             surplus.append(index)
-    for index in reversed(surplus):
-        del function.node_def[index]
+    _delete(function.node_def, surplus)
     for node in function.node_def:
         node.input[:] = [_kept(name, instead) for name in node.input]
     for output, name in dict(function.ret).items():  # a copy, since it is assigned to
         function.ret[output] = _kept(name, instead)
+
+
+def _drop_unread(function):
+    """Drops nodes of a `FunctionDef` without effects whose results nothing reads."""
+    while True:
+        read = set(_named_otherwise(function))
+        values = (value for node in function.node_def for value in node.input)
+        read.update(value.split(":")[0] for value in (*values, *function.ret.values()))
+        unread = [
+            index
+            for index, node in enumerate(function.node_def)
+            if node.name not in read and _has_no_effects(node.op)
+        ]
+        if not unread:
+            return
+        _delete(function.node_def, unread)
+
+
+def _has_no_effects(operation):
+    definition = op_def_registry.get(operation)
+    return definition is not None and not definition.is_stateful
+
+
+def _merge_functions(meta_graph):
+    """Keeps one of functions that do the same, with the same weights if they have any."""
+    library, objects = meta_graph.graph_def.library, meta_graph.object_graph_def
+    untouched = {function.gradient_func for function in library.registered_gradients}
+    for gradient in library.gradient:
+        untouched.update((gradient.function_name, gradient.gradient_func))
+    kept, instead, surplus = {}, {}, []
+    for index, function in enumerate(library.function):
+        name = function.signature.name
+        if name in untouched:
+            continue
+        first = kept.setdefault(_function_content(function, objects), name)
+        if first != name:
+            instead[name] = first
+            surplus.append(index)
+    _delete(library.function, surplus)
+    for name in instead:
+        objects.concrete_functions.pop(name, None)
+    _rename_functions(meta_graph, instead)
+
+
+def _function_content(function, objects):
+    """What a function is, but for its name and those of weights, which are only counted."""
+    content = function_pb2.FunctionDef()
+    content.CopyFrom(function)
+    content.signature.ClearField("name")
+    for attributes in content.arg_attr.values():
+        attributes.attr.pop("_user_specified_name", None)
+    name = function.signature.name
+    as_object = objects.concrete_functions[name] if name in objects.concrete_functions else None
+    return tuple(
+        part if part is None else part.SerializeToString(deterministic=True)
+        for part in (content, as_object)
+    )
+
+
+def _rename_functions(meta_graph, instead):
+    graph = meta_graph.graph_def
+    for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+        for node in nodes:
+            for attribute in node.attr.values():
+                functions = [attribute.func] if attribute.HasField("func") else attribute.list.func
+                for function in functions:
+                    function.name = instead.get(function.name, function.name)
+    for saved in meta_graph.object_graph_def.nodes:
+        kind = saved.WhichOneof("kind")
+        if kind == "bare_concrete_function":
+            function = saved.bare_concrete_function
+            name = function.concrete_function_name
+            function.concrete_function_name = instead.get(name, name)
+        elif kind == "function":
+            names = saved.function.concrete_functions
+            names[:] = [instead.get(name, name) for name in names]
 
 
 def _named_otherwise(function):
@@ -57,6 +138,11 @@ def _content(node):
         (name, value.SerializeToString(deterministic=True)) for name, value in node.attr.items()
     )
     return node.device, tuple(node.input), tuple(sorted(attributes))
+
+
+def _delete(repeated, indices):
+    for index in reversed(indices):
+        del repeated[index]
 
 
 def _kept(name, instead):

@@ -137,6 +137,108 @@ def test_identities_that_wait_for_other_operations_are_left(tmp_path):
         call(tf.constant(-1.0))
 
 
+def _operations(directory, name="traced_call"):
+    return [
+        node.op
+        for function in read_meta_graph(directory).graph_def.library.function
+        if name in function.signature.name
+        for node in function.node_def
+    ]
+
+
+def test_operations_that_nothing_reads_are_dropped(tmp_path):
+    def function(x):
+        tf.stack([tf.shape(x)[0], 5])
+        tf.while_loop(lambda n: n < 3.0, lambda n: (n + 1.0,), (tf.constant(0.0),))
+        return x * 2.0
+
+    _saved(tmp_path, function, tf.TensorSpec([None], tf.float32))
+    assert {"Shape", "Pack", "StatelessWhile"} <= set(_operations(tmp_path))
+    drop_surplus_operations(tmp_path)
+    assert sorted(_operations(tmp_path)) == ["Const", "Mul"]
+    result = tf.saved_model.load(str(tmp_path)).call(tf.constant([1.0, 2.0]))
+    np.testing.assert_array_equal(result, [2.0, 4.0])
+
+
+def test_operations_with_effects_are_left_though_nothing_reads_them(tmp_path):
+    module = tf.Module()
+    module.count = tf.Variable(0.0)
+
+    @tf.function(input_signature=[_NUMBER], autograph=False)
+    def call(x):
+        module.count.assign_add(1.0)
+        tf.debugging.Assert(x > 0.0, ["not positive"])
+        return x * 2.0
+
+    module.call = call
+    tf.saved_model.save(module, str(tmp_path))
+    drop_surplus_operations(tmp_path)
+    loaded = tf.saved_model.load(str(tmp_path))
+    loaded.call(tf.constant(1.0))
+    loaded.call(tf.constant(1.0))
+    assert float(loaded.count) == 2.0
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not positive"):
+        loaded.call(tf.constant(-1.0))
+
+
+def _num_functions(directory, name):
+    functions = read_meta_graph(directory).graph_def.library.function
+    return sum(name in function.signature.name for function in functions)
+
+
+def test_a_signature_of_two_names_has_one_function(tmp_path):
+    module = tf.Module()
+    module.weight = tf.Variable([2.0, 3.0])
+
+    def traced_call(x):
+        return {"product": x * module.weight}
+
+    module.call = tf.function(traced_call, input_signature=[_NUMBER], autograph=False)
+    signatures = {"serving_default": module.call, "multiply": module.call}
+    tf.saved_model.save(module, str(tmp_path), signatures=signatures)
+    assert _num_functions(tmp_path, "signature_wrapper") == 2
+    drop_surplus_operations(tmp_path)
+    assert _num_functions(tmp_path, "signature_wrapper") == 1
+    loaded = tf.saved_model.load(str(tmp_path))
+    for name in signatures:
+        signature = loaded.signatures[name]
+        assert signature.structured_input_signature == ((), {"x": _named(_NUMBER, "x")})
+        np.testing.assert_array_equal(signature(x=tf.constant(2.0))["product"], [4.0, 6.0])
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        graph = tf.compat.v1.saved_model.load(session, ["serve"], str(tmp_path))
+        for name in signatures:
+            definition = graph.signature_def[name]
+            fetched, fed = definition.outputs["product"].name, definition.inputs["x"].name
+            np.testing.assert_array_equal(session.run(fetched, {fed: 2.0}), [4.0, 6.0])
+
+
+def _named(spec, name):
+    return tf.TensorSpec(spec.shape, spec.dtype, name=name)
+
+
+def test_functions_of_other_weights_or_numbers_are_kept_apart(tmp_path):
+    module = tf.Module()
+    module.weights = [tf.Variable(2.0), tf.Variable(3.0)]
+
+    def multiply_by(number, weight):
+        def traced_call(x):
+            return {"product": x * weight * number}
+
+        return tf.function(traced_call, input_signature=[_NUMBER], autograph=False)
+
+    module.calls = [
+        multiply_by(number, weight) for number in (1.5, 2.5) for weight in module.weights
+    ]
+    signatures = {f"call_{index}": call for index, call in enumerate(module.calls)}
+    tf.saved_model.save(module, str(tmp_path), signatures=signatures)
+    drop_surplus_operations(tmp_path)
+    loaded = tf.saved_model.load(str(tmp_path))
+    wanted = [3.0, 4.5, 5.0, 7.5]
+    for index, (call, product) in enumerate(zip(loaded.calls, wanted, strict=True)):
+        assert float(call(tf.constant(1.0))["product"]) == product
+        assert float(loaded.signatures[f"call_{index}"](tf.constant(1.0))["product"]) == product
+
+
 def test_the_fingerprint_is_that_of_the_file(tmp_path):
     _saved(tmp_path, lambda x: x + 7.0 + 7.0, _NUMBER)
     before = tf.saved_model.experimental.read_fingerprint(str(tmp_path))
