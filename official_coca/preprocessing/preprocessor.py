@@ -238,7 +238,9 @@ class ImageTextPreprocessor(tf.Module):
     def _inputs(self, tokens, width):
         """Returns `[BOS, t1..tn]`, or `[BOS, t1..tn, EOS]`, cut and padded, (B, width)."""
         rows = self._with_bos(tokens, width)
-        return self._with_eos(rows, self._num_inputs(tokens) - 1) if self.texts_end_with_eos else rows
+        if self.texts_end_with_eos:
+            rows = self._with_eos(rows, self._num_inputs(tokens) - 1)
+        return rows
 
     def _with_bos(self, tokens, width):
         rows = self._dense(tokens, width - 1)

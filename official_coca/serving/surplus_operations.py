@@ -27,7 +27,7 @@ def drop_surplus_operations(directory):
 
 
 def _drop_equal(function):
-    """Drops constants and identities of a `FunctionDef` but for those named as more than a value."""
+    """Drops constants and identities of a function, but for those named as more than a value."""
     named = set(_named_otherwise(function))
     constants, instead, surplus = {}, {}, []
     for index, node in enumerate(function.node_def):
