@@ -25,6 +25,7 @@ from official_coca.serving.server_flags import (
 )
 
 _LARGEST_BODIES = 16  # that are in memory at the same time, or as many bytes of smaller ones
+_ARRIVING = 0.1  # seconds for clients that were taken with the signal to be the web server's
 _LAST_CALLS = 1.0  # seconds for threads whose work nobody waits for any more
 _LONGEST_LINGERING = 2.0  # seconds that the rest of a refused body is read and thrown away
 
@@ -100,6 +101,8 @@ async def _serve(app, listener, flags):
     await stop.wait()
     app.stop_accepting()
     server.close()
+    # aiohttp hangs up on those that have asked for nothing, but waits for later ones until the end.
+    await asyncio.sleep(_ARRIVING)
     await runner.cleanup()
 
 

@@ -175,6 +175,19 @@ def test_sigterm_lets_what_was_taken_finish_and_exits_with_0(server):
     assert server.process.wait(30) == 0
 
 
+def test_clients_that_come_with_the_signal_and_ask_for_nothing_do_not_hold_up_the_end(tmp_path):
+    process, port = _start(tmp_path, "--shutdown_grace_seconds=20")
+    connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
+    connections[0].sendall(b"POST /v1/mod")
+    process.send_signal(signal.SIGTERM)
+    try:
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        for connection in connections:
+            connection.close()
+
+
 def test_connection_that_asks_for_nothing_is_closed_after_the_timeout_of_requests(tmp_path):
     process, port = _start(tmp_path, "--request_timeout_seconds=0.5", "--keep_alive_seconds=0.5")
     try:
