@@ -20,7 +20,8 @@ def feed_common_prompt(step, token_ids, prompt_lengths, row_cache):
     index = ops.convert_to_tensor(0, "int32")
     if token_ids.shape[1] == 1:
         return index, row_cache
-    last_common = ops.min(prompt_lengths) - 1
+    # Of no rows the smallest would be the largest integer there is.
+    last_common = ops.min(prompt_lengths, initial=token_ids.shape[1]) - 1
     return ops.while_loop(
         lambda index, row_cache: index < last_common,
         lambda index, row_cache: (index + 1, step(token_ids[:, index], row_cache, index)[1]),

@@ -56,6 +56,10 @@ class ExportModule(tf.Module):
     ):
         super().__init__(name="official_coca")
         _check_model(model)
+        if not isinstance(max_image_pixels, int) or max_image_pixels < 1:
+            raise InvalidInputError(
+                f"max_image_pixels={max_image_pixels!r} must be a positive integer"
+            )
         sampler = generation.get_sampler(sampler, **sampler_options)
         self.caption_length = _caption_length(model, max_caption_length)
         self._graphs = ModelGraphs(

@@ -18,6 +18,7 @@ import official_coca
 from official_coca.errors import InvalidInputError
 from official_coca.program import run_program
 from official_coca.serving import export_saved_model as program
+from official_coca.serving.export_module import ExportModule
 from official_coca.serving.saved_model import export_saved_model, to_precision
 from official_coca.serving.signatures import SIGNATURES
 from tests.serving.conftest import LAYERS
@@ -186,7 +187,7 @@ def test_merged_rows_equal_python_and_do_not_touch_each_other(model, tmp_path):
         ({"sampler": "beam", "num_beams": 10**8}, "each of 100000000 beams, .*; lower num_beams"),
         ({"precision": "int4"}, "precision='int4'"),
         ({"max_caption_length": 1}, "max_caption_length=1"),
-        ({"max_image_pixels": 0}, "max_pixels=0"),
+        ({"max_image_pixels": 0}, "max_image_pixels=0"),
     ],
 )
 def test_wrong_argument_is_named(model, tmp_path, arguments, words):
@@ -283,3 +284,11 @@ def test_a_fresh_process_serves_a_model_with_a_sentence_piece_tokenizer(director
     command = [sys.executable, "-c", code, str(directory / "1")]
     ran = subprocess.run(command, capture_output=True, text=True)
     assert ran.stdout.splitlines()[-1:] == ["[True]"], ran.stderr[-2000:]
+
+
+@pytest.mark.parametrize("sampler", ["beam", "open_clip_beam"])
+def test_beams_of_no_pictures_give_no_captions(model, sampler):
+    module = ExportModule(model, sampler, merge_rows=True, signatures=["generate"])
+    none = tf.constant([], tf.string)
+    result = module.generate(none, none)
+    assert {name: value.shape for name, value in result.items()} == dict.fromkeys(result, (0,))
