@@ -108,6 +108,7 @@ class RestApp:
         elif (request.content_length or 0) > self._limits.max_request_bytes:
             error = RequestError(413, _too_large(self._limits.max_request_bytes))
         if error is not None:
+            self._metrics.count_request("", error.status, seconds=0.0)
             response = _json_response({"error": str(error)}, error.status)
             response.force_close()
             return response

@@ -297,6 +297,9 @@ def test_expectation_of_a_body_that_will_be_refused_is_not_met(tmp_path):
         sent = (head % (len(body), "100-Continue")).replace("Host", "Connection: close\r\nHost")
         answer = await _raw(client, sent.encode() + body)
         assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200") and b"4.0" in answer
+        counted = await (await client.get("/monitoring/prometheus/metrics")).text()
+        for status in (413, 417):
+            assert f'coca_server_requests_total{{code="{status}",signature=""}} 1.0' in counted
 
     _run(check, tmp_path)
 
