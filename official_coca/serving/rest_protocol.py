@@ -52,7 +52,15 @@ def read_predict_request(body, signatures):
     inputs = {
         name: to_array(value, signature.inputs[name], name) for name, value in columns.items()
     }
+    _refuse_overflow(inputs, body)
     return PredictRequest(signature, inputs, row_format)
+
+
+def _refuse_overflow(inputs, body):
+    """Numbers too large for 64 bits are read as infinite, which may be written as Infinity only."""
+    for name, array in inputs.items():
+        if array.dtype.kind == "f" and np.isinf(array).any() and b"Infinity" not in body:
+            raise _out_of_range(name, array.dtype.name)
 
 
 def write_predict_response(outputs, row_format):
@@ -233,9 +241,12 @@ def _to_number_array(leaves, dtype, name):
         if np.any(np.isinf(array) & ~np.isinf(wide)):
             raise OverflowError
     except OverflowError:
-        message = f"input {name!r} has a number out of range of {dtype.name}"
-        raise RequestError(400, message) from None
+        raise _out_of_range(name, dtype.name) from None
     return array
+
+
+def _out_of_range(name, dtype_name):
+    return RequestError(400, f"input {name!r} has a number out of range of {dtype_name}")
 
 
 def _to_bytes(leaf, name):
@@ -253,8 +264,8 @@ def _from_base64(text, name):
     try:
         return pybase64.b64decode(text, validate=True)
     except ValueError:
-        # It may have other padding than it should, or line breaks, as MIME's has.
-        text = text.replace("\n", "").replace("\r", "").rstrip("=")
+        # It may have other padding than it should, or white space, as MIME's line breaks.
+        text = "".join(text.split()).rstrip("=")
         try:
             return pybase64.b64decode(text + "=" * (-len(text) % 4), validate=True)
         except ValueError:
