@@ -6,6 +6,7 @@ A handle is a directory, "hf://owner/repository[@revision]" or
 
 import importlib
 import importlib.util
+import os
 import pathlib
 
 from official_coca.errors import InvalidInputError
@@ -52,8 +53,10 @@ def resolve(handle, built_in=()):
             "kagglehub",
             lambda hub: hub.model_download(handle.removeprefix(_KAGGLE)),
         )
+    if not handle:
+        raise InvalidInputError("the preset's handle is empty; name a directory or a preset")
     directory = pathlib.Path(handle)
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # which takes names that are too long, too
         raise InvalidInputError(
             f"unknown preset {handle!r}: it is neither a directory nor one of "
             f"{', '.join(built_in)}, nor does it begin with hf:// or kaggle://"

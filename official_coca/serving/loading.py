@@ -45,7 +45,7 @@ def load(handle):
             f"{handle} holds neither a preset ({CONFIG_FILE}) nor a SavedModel "
             f"({SAVED_MODEL_FILE}, or numbered versions of it)"
         )
-    # Where none is whole, TensorFlow says what is wrong with the newest.
+    # Where none is whole, the message says what is wrong with the newest.
     return _load_saved_model(next(filter(_is_whole, versions), versions[0]))
 
 
@@ -63,7 +63,9 @@ def _load_saved_model(directory):
     import tensorflow as tf
 
     try:
-        register_text_operations(read_meta_graph(directory))
+        meta_graph = read_meta_graph(directory)
+        check_files(directory, meta_graph)
+        register_text_operations(meta_graph)
         return tf.saved_model.load(str(directory))
     except (OSError, ValueError, tf.errors.OpError) as error:
         reason = " ".join(str(error).split())

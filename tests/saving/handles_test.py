@@ -125,6 +125,12 @@ def test_missing_network_of_kaggle_is_said_without_internals(monkeypatch, kind, 
     assert "Pool" not in message and "\n" not in message
 
 
+@pytest.mark.parametrize(("handle", "words"), [("", "is empty"), ("x" * 5000, "unknown preset")])
+def test_handle_that_can_be_no_directory_is_one_clear_line(handle, words):
+    with pytest.raises(InvalidInputError, match=words):
+        handles.resolve(handle)
+
+
 def test_unknown_preset_lists_the_known_ones():
     with pytest.raises(InvalidInputError, match="unknown preset 'coca_huge'.*coca_tiny, coca_base"):
         handles.resolve("coca_huge", ["coca_tiny", "coca_base"])

@@ -1,5 +1,6 @@
 """`official_coca.load` takes presets and SavedModels from wherever they are."""
 
+import os
 import pathlib
 import shutil
 
@@ -42,6 +43,13 @@ def test_handle_with_nothing_in_it_is_named(tmp_path):
 def test_damaged_saved_model_is_named(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"damaged")
     with pytest.raises(InvalidInputError, match="cannot be read"):
+        official_coca.load(tmp_path)
+
+
+def test_saved_model_with_weights_cut_off_is_named(directory, tmp_path):
+    shutil.copytree(directory / "1", tmp_path / "1")
+    os.truncate(tmp_path / "1/variables/variables.data-00000-of-00001", 1000)
+    with pytest.raises(InvalidInputError, match="1 cannot be read: .* 1000 bytes of data"):
         official_coca.load(tmp_path)
 
 
