@@ -37,7 +37,10 @@ _BATCHING = """\
 #   - classify and score work only where images, labels, templates or texts are equally many, and
 #     are not for that: serve them from a second server without --enable_batching;
 #   - generate needs a prompt ("" for none) for each image; caption needs none.
-max_batch_size { value: 32 }
+max_execution_batch_size { value: 32 }
+# A request of more rows is cut and put together again; one of more than this is refused.
+enable_large_batch_splitting { value: true }
+max_batch_size { value: 1024 }
 # An answer waits this long for company.
 batch_timeout_micros { value: 2000 }
 # More waiting batches than this are refused (UNAVAILABLE), so that a queue cannot grow for ever.

@@ -16,6 +16,10 @@ TOKEN_IDS = (
     "BOS, then tokens, padded on the right; narrower rows are filled up with padding to the "
     "model's length, on which the embedding depends if the class token has a position"
 )
+CAPTION_SCORE = (
+    "log-probability of what was written, divided by the length penalty where beam search has one; "
+    "with open_clip_beam a sum of raw logits, divided by the length"
+)
 IMAGES = "pixels as the model's preprocessing leaves them: resized, (x / 255 - mean) / std"
 
 
@@ -78,7 +82,7 @@ def _embedding(name):
 def _captions():
     return (
         NamedTensor("caption", tf.string, ("B",), "what the model writes, the prompt included"),
-        NamedTensor("score", tf.float32, ("B",), "log-probability of what was written"),
+        NamedTensor("score", tf.float32, ("B",), CAPTION_SCORE),
         _valid(),
     )
 
@@ -154,7 +158,7 @@ SIGNATURES = (
         (_input_images(),),
         (
             NamedTensor("token_ids", tf.int32, ("B", "T"), "BOS, the caption, EOS, padding"),
-            NamedTensor("score", tf.float32, ("B",), "log-probability of what was written"),
+            NamedTensor("score", tf.float32, ("B",), CAPTION_SCORE),
             _valid(),
         ),
         writes=True,

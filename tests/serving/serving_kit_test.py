@@ -43,7 +43,11 @@ def test_script_parses_and_names_the_files_beside_it(directory):
 def test_batching_configuration_is_what_tf_serving_reads(directory):
     text = (directory / "serving_kit" / "batching.config").read_text(encoding="utf-8")
     parameters = text_format.Parse(text, _batching_parameters())
-    assert parameters.max_batch_size.value == 32 and parameters.num_batch_threads.value > 0
+    assert parameters.num_batch_threads.value > 0
+    # What the server asks of it (shared_batch_scheduler.h): any request fits into its queue.
+    assert parameters.enable_large_batch_splitting.value
+    largest, executed = parameters.max_batch_size.value, parameters.max_execution_batch_size.value
+    assert executed <= largest <= executed * parameters.max_enqueued_batches.value
 
 
 def _batching_parameters():
@@ -64,6 +68,8 @@ def _batching_parameters():
         (3, "max_enqueued_batches", kinds.TYPE_MESSAGE, ".google.protobuf.Int64Value"),
         (4, "num_batch_threads", kinds.TYPE_MESSAGE, ".google.protobuf.Int64Value"),
         (7, "pad_variable_length_inputs", kinds.TYPE_BOOL, None),
+        (8, "enable_large_batch_splitting", kinds.TYPE_MESSAGE, ".google.protobuf.BoolValue"),
+        (9, "max_execution_batch_size", kinds.TYPE_MESSAGE, ".google.protobuf.Int64Value"),
     ):
         message.field.add(name=name, number=number, type=kind, type_name=type_name, label=1)
     pool = descriptor_pool.DescriptorPool()
@@ -238,10 +244,14 @@ def test_rest_client_names_what_the_model_cannot_read(directory, rest_url, tmp_p
     paths = [str(tmp_path / "good.png"), str(tmp_path / "text.txt")]
     ran = run_client(directory, "rest_client", "encode_image", *paths, f"--url={rest_url}")
     assert ran.returncode == 1 and json.loads(ran.stdout)["valid"] == [True, False]
-    assert ran.stderr == f"the model cannot read {paths[1]}: its outputs are empty or zero\n"
+    assert ran.stderr == f"the model cannot read {paths[1]!r}: its outputs are empty or zero\n"
     texts = ["--texts", "a cat", " "]
     ran = run_client(directory, "rest_client", "score", paths[0], *texts, f"--url={rest_url}")
-    assert ran.returncode == 1 and ran.stderr.startswith("the model cannot read  :")
+    assert ran.returncode == 1 and ran.stderr.startswith("the model cannot read ' ':")
+    ran = run_client(
+        directory, "rest_client", "classify", paths[0], "--labels", "", f"--url={rest_url}"
+    )
+    assert ran.returncode == 1 and "any of the labels" in ran.stderr
 
 
 @pytest.mark.parametrize(

@@ -96,12 +96,14 @@ def main():
     valid = outputs.get("valid", [])
     if flags.signature == "score":
         valid = outputs["image_valid"] + outputs["text_valid"]
+    if flags.signature == "classify" and not any(valid):
+        return "the model cannot read any of the pictures, or any of the labels: all is zero"
     return _complaint([*flags.values, *flags.texts], valid)
 
 
 def _complaint(values, valid):
     """One line on what the model could not read; None if it read all."""
-    bad = [value for value, is_valid in zip(values, valid) if not is_valid]
+    bad = [repr(value) for value, is_valid in zip(values, valid) if not is_valid]
     return f"the model cannot read {', '.join(bad)}: its outputs are empty or zero" if bad else None
 
 
