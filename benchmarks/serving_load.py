@@ -1,13 +1,15 @@
 """Load test of the model server on loopback, bounded in count and time.
 
     python benchmarks/serving_load.py --model_dir=runs/saved_model [--requests=10000] \\
-        [--clients=32] [--scenarios=load,batching,swap,restart] [--output=runs/serving_load.json]
+        [--clients=32] [--scenarios=load,batching,swap,restart,strangers] \\
+        [--output=runs/serving_load.json]
 
 load: 2% of the requests bad in every way; no good one may fail or change, none may get a 5xx, and
 memory stays flat between the first and the last thousand. batching: throughput against serving
 one row a call, and one request at a time. swap: a new version, and two that are half-written,
 appear meanwhile. restart: the time until it answers after kill -9, against loading the model in a
-fresh process. Exit code 1 says that something was missed.
+fresh process. strangers: the time of a short text beside clients that ask for very much, that leave
+meanwhile, or whose bodies come slowly. Exit code 1 says that something was missed.
 """
 
 import argparse
@@ -27,11 +29,13 @@ import time
 
 import uvloop
 from server_process import ServerProcess
+from serving_strangers import answers_beside, strangers_of_a_server
 from serving_traffic import References, bad_rows, good_rows, make_requests, send_all
 
 _FLAT = 0.05  # growth of memory, of what the process has
 _WANTED_RATIO = 3.0
 _SERVES_NEW_WITHIN = 120.0  # seconds
+_SHORT_TEXT = 1.0  # seconds
 
 
 def main():
@@ -227,7 +231,32 @@ def restart(flags):
     }
 
 
-SCENARIOS = {"load": load, "batching": batching, "swap": swap, "restart": restart}
+def strangers(flags):
+    """The longest of some short texts, in seconds, while others are a burden to the server."""
+    seconds = {}
+    with ServerProcess(flags.model_dir, *flags.server_flag) as server:
+        for name, burden in strangers_of_a_server(flags.clients).items():
+            answers = uvloop.run(answers_beside(burden, server.predict_url))
+            if any(answer.status != 200 for answer in answers):
+                raise RuntimeError(f"a short text failed beside {name}")
+            seconds[name] = round(max(answer.seconds for answer in answers), 3)
+        exit_code = server.stop()
+    return {
+        "longest_seconds": seconds,
+        "checks": {
+            f"within {_SHORT_TEXT:g} s": max(seconds.values()) <= _SHORT_TEXT,
+            "clean exit": exit_code == 0,
+        },
+    }
+
+
+SCENARIOS = {
+    "load": load,
+    "batching": batching,
+    "swap": swap,
+    "restart": restart,
+    "strangers": strangers,
+}
 
 
 def newest_version(model_dir):
