@@ -18,7 +18,8 @@ import time
 import numpy as np
 
 from official_coca.commands.demo.neighbour_search import EXACT_ROWS, NeighbourSearch
-from official_coca.commands.embedding_index import EmbeddingIndex, IndexWriter, Row
+from official_coca.commands.embedding_index import EmbeddingIndex, Row
+from official_coca.commands.index_writer import IndexWriter
 from official_coca.errors import InvalidInputError
 from official_coca.program import ArgumentParser, run_program
 

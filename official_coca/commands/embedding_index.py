@@ -4,18 +4,15 @@
     embeddings-*.f32     their (N, E) float32 values, row by row
     lock                 held by the one process that writes
 
-`index.json` is replaced in one step and names a file that holds all of its rows, so that a kill
-at any moment leaves an index that can be read.
+`index.json` is replaced in one step and names a file that holds all of its rows, and may hold more,
+so that a kill at any moment leaves an index that can be read. `IndexWriter` writes it.
 
 Shapes: N images, E embedding width.
 """
 
-import contextlib
-import fcntl
 import json
 import os
 import pathlib
-import secrets
 from typing import NamedTuple
 
 import numpy as np
@@ -24,9 +21,7 @@ from official_coca.errors import InvalidInputError
 
 INDEX_FILE = "index.json"
 DIRECTORY_NAME = "coca_index"  # within the directory of the images, unless told otherwise
-_LOCK_FILE = "lock"
-_DATA_PATTERN = "embeddings-*.f32"
-_FORMAT = 1
+FORMAT = 1
 _CHUNK_ROWS = 65_536  # 128 MiB of embeddings that are 512 wide
 
 
@@ -46,6 +41,7 @@ class EmbeddingIndex:
         fingerprint: `fingerprint(model)` of it.
         images: the indexed directory.
         rows: N `Row`s.
+        data: the file of the embeddings.
         embeddings: (N, E) float32, length one each.
     """
 
@@ -53,20 +49,21 @@ class EmbeddingIndex:
         self.directory = _index_directory(directory)
         path = self.directory / INDEX_FILE
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if content["format"] != _FORMAT:
+            content = json.loads(_read(path))
+            if content["format"] != FORMAT:
                 raise InvalidInputError(
-                    f"{path} has format {content['format']}, this version reads {_FORMAT}; run "
+                    f"{path} has format {content['format']}, this version reads {FORMAT}; run "
                     f"coca index again with another --output"
                 )
+            _check_kinds(content)
             self.model = content["model"]
             self.fingerprint = content["fingerprint"]
             self.images = os.path.normpath(self.directory / content["images"])
             self.rows = [Row(*row) for row in content["rows"]]
-            data = self.directory / content["data"]
-            shape = (len(self.rows), content["width"])
-            self.embeddings = _map_embeddings(data, shape)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            _check_rows(self.rows)
+            self.data = self.directory / content["data"]
+            self.embeddings = _map_embeddings(self.data, (len(self.rows), content["width"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             if isinstance(error, InvalidInputError):
                 raise
             raise InvalidInputError(
@@ -108,109 +105,6 @@ class EmbeddingIndex:
         return [(int(row), float(score)) for row, score in zip(best_rows, best_scores)]
 
 
-class IndexWriter:
-    """Writes an index row by row; what is committed is safe.
-
-    Args:
-        directory: of the index; it exists.
-        model: handle of the model.
-        model_fingerprint: its `fingerprint`.
-        images: the indexed directory.
-    """
-
-    def __init__(self, directory, model, model_fingerprint, images):
-        self._directory = pathlib.Path(directory)
-        self._data = self._directory / f"embeddings-{secrets.token_hex(4)}.f32"
-        self._rows = []
-        self._content = {
-            "format": _FORMAT,
-            "model": model,
-            "fingerprint": model_fingerprint,
-            "images": _portable(images, self._directory),
-            "data": self._data.name,
-            "width": 0,
-        }
-        self._stream = open(self._data, "wb")
-
-    def add(self, rows, embeddings):
-        """Appends rows and their embeddings (n, E)."""
-        embeddings = np.ascontiguousarray(embeddings, "float32")
-        self._content["width"] = embeddings.shape[1]
-        self._stream.write(embeddings.tobytes())
-        self._rows.extend(rows)
-
-    def commit(self):
-        """Makes everything that was added the content of the index."""
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
-        fresh = self._directory / f"{INDEX_FILE}.new"
-        with open(fresh, "w", encoding="utf-8") as stream:
-            json.dump({**self._content, "rows": self._rows}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(fresh, self._directory / INDEX_FILE)
-
-    def close(self):
-        """Commits, and deletes the embeddings of earlier times."""
-        self.commit()
-        self._stream.close()
-        for path in self._directory.glob(_DATA_PATTERN):
-            if path != self._data:
-                path.unlink()
-
-
-@contextlib.contextmanager
-def writing_lock(directory, flag="--output"):
-    """Keeps others from writing the index at the same time; a kill frees it.
-
-    Where the context ends by an exception before anything is written, nothing is left behind.
-
-    Args:
-        directory: of the index; it is made.
-        flag: that names the directory, for messages.
-
-    Raises:
-        InvalidInputError: another process writes, or the directory holds something else.
-    """
-    directory = pathlib.Path(directory)
-    is_new = not directory.exists()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        names = {path.name for path in directory.iterdir()}
-        if names and INDEX_FILE not in names and _LOCK_FILE not in names:
-            raise InvalidInputError(
-                f"{flag}={directory} is a directory with other files; name a new one"
-            )
-        stream = open(directory / _LOCK_FILE, "w")
-    except OSError as error:
-        raise InvalidInputError(
-            f"the index {directory} cannot be written: {error.strerror}; name another place with "
-            f"{flag}"
-        ) from None
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InvalidInputError(
-                f"another coca index or coca demo is writing {directory}; wait until it is done, "
-                f"or name another place with {flag}"
-            ) from None
-        try:
-            yield
-        except BaseException:
-            _remove_unused(directory, is_new)
-            raise
-
-
-def _remove_unused(directory, is_new):
-    """Removes the lock, and the directory if it is new, where there is nothing else."""
-    with contextlib.suppress(OSError):  # it may be gone; what ended the context is what matters
-        if [path.name for path in directory.iterdir()] == [_LOCK_FILE]:
-            (directory / _LOCK_FILE).unlink()
-            if is_new:
-                directory.rmdir()
-
-
 def fingerprint(model):
     """A short text that differs between models whose image embeddings differ."""
     import hashlib
@@ -232,23 +126,52 @@ def _index_directory(directory):
     """The index itself, where the directory of its images is given too."""
     directory = pathlib.Path(directory)
     for place in (directory, directory / DIRECTORY_NAME):
-        if (place / INDEX_FILE).is_file():
-            return place
+        try:
+            if (place / INDEX_FILE).is_file():
+                return place
+        except OSError as error:
+            raise _cannot_read(place / INDEX_FILE, error) from None
     raise InvalidInputError(f"{directory} holds no index; make one with coca index DIR")
+
+
+def _read(path):
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise _cannot_read(path, error) from None
+
+
+def _cannot_read(path, error):
+    """No word of deleting: the index may be as good as ever."""
+    return InvalidInputError(
+        f"{path} cannot be read: {error.strerror}; make it readable, or name another index"
+    )
+
+
+def _check_kinds(content):
+    """Raises `ValueError` where a value is not of its kind."""
+    for key in ("model", "fingerprint", "images", "data"):
+        if not isinstance(content[key], str):
+            raise ValueError(f"{key} is {content[key]!r}")
+    if type(content["width"]) is not int or content["width"] < bool(content["rows"]):
+        raise ValueError(f"width is {content['width']!r}")
+
+
+def _check_rows(rows):
+    for number, row in enumerate(rows):
+        if not isinstance(row.path, str):
+            raise ValueError(f"row {number} has the path {row.path!r}")
 
 
 def _map_embeddings(path, shape):
     needed = shape[0] * shape[1] * 4
-    if path.stat().st_size < needed:
-        raise ValueError(f"{path.name} has fewer than {needed} bytes")
-    if not needed:
-        return np.zeros(shape, "float32")  # nothing cannot be mapped
-    return np.memmap(path, "float32", "r", shape=shape)
-
-
-def _portable(images, directory):
-    """The path of the images from the index, if it lies among them, so that both can move."""
-    images, directory = os.path.abspath(images), os.path.abspath(directory)
-    if os.path.commonpath([images, directory]) == images:
-        return os.path.relpath(images, directory)
-    return images
+    try:
+        if path.stat().st_size < needed:
+            raise ValueError(f"{path.name} has fewer than {needed} bytes")
+        if not needed:
+            return np.zeros(shape, "float32")  # nothing cannot be mapped
+        return np.memmap(path, "float32", "r", shape=shape)
+    except FileNotFoundError:
+        raise ValueError(f"{path.name} is not there") from None
+    except OSError as error:
+        raise _cannot_read(path, error) from None

@@ -27,10 +27,10 @@ _COMMIT_SECONDS = 60
 
 def main(arguments):
     flags = _parse(arguments)
-    from official_coca.commands import embedding_index
+    from official_coca.commands.index_writer import writing_lock
 
     directory, place = check_places(flags.directory, flags.output, "DIR")
-    with embedding_index.writing_lock(place):
+    with writing_lock(place):
         old = existing_index(place)
         handle = indexing_model(flags.model, old)
         model = model_flag.load_model(handle)
@@ -65,7 +65,7 @@ def existing_index(place):
     """The `EmbeddingIndex` at a place, or None."""
     from official_coca.commands import embedding_index
 
-    if (place / embedding_index.INDEX_FILE).exists():
+    if embedding_index.INDEX_FILE in os.listdir(place):
         return embedding_index.EmbeddingIndex(place)
     return None
 
@@ -92,6 +92,7 @@ def refresh(model, handle, old, files, directory, place, batch_size, as_json=Fal
         0, or 1 if images were skipped.
     """
     from official_coca.commands import embedding_index
+    from official_coca.commands.index_writer import IndexWriter
 
     fingerprint = embedding_index.fingerprint(model)
     if old and old.fingerprint != fingerprint:
@@ -102,12 +103,12 @@ def refresh(model, handle, old, files, directory, place, batch_size, as_json=Fal
     known = {}
     if old and old.fingerprint == fingerprint:
         known = {row: number for number, row in enumerate(old.rows)}
-    kept = [known[row] for file, row in current.items() if not file.problem and row in known]
+    kept = sorted(
+        known[row] for file, row in current.items() if not file.problem and row in known
+    )
     new = [file for file, row in current.items() if file.problem or row not in known]
 
-    writer = embedding_index.IndexWriter(place, handle, fingerprint, directory)
-    for number in kept:
-        writer.add([old.rows[number]], old.embeddings[number : number + 1])
+    writer = IndexWriter(place, handle, fingerprint, directory, old, kept)
     with results.Results(len(new), as_json, inputs="images to embed") as printed:
         added = _embed(model, new, current, writer, printed, batch_size)
     summary = {

@@ -37,7 +37,7 @@ class Results:
         self._as_json = as_json
         self._inputs = inputs or f"{unit}s"
         self._skipped = 0
-        self._bar = tqdm.tqdm(total=total, unit=unit, **_bar_options())
+        self._bar = tqdm.tqdm(total=total, unit=unit, **bar_options())
 
     def __enter__(self):
         return self
@@ -91,7 +91,8 @@ class Results:
             raise InvalidInputError(f"cannot write the results: {error.strerror}") from None
 
 
-def _bar_options():
+def bar_options():
+    """What `tqdm` is told: a bar is shown on a terminal only."""
     if not sys.stderr.isatty():
         return {"disable": True}
     # A terminal that does not know its size says 0, at which tqdm shows nothing.

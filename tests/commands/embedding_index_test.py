@@ -1,12 +1,15 @@
-"""The index on disk: exact search, and a kill at any moment."""
+"""The index on disk: exact search, and what cannot be read."""
 
+import errno
 import json
+import pathlib
 
 import numpy as np
 import pytest
 
 from official_coca.commands import embedding_index
-from official_coca.commands.embedding_index import EmbeddingIndex, IndexWriter, Row
+from official_coca.commands.embedding_index import EmbeddingIndex, Row
+from official_coca.commands.index_writer import IndexWriter
 from official_coca.errors import InvalidInputError
 
 
@@ -47,42 +50,61 @@ def test_query_of_another_width_is_refused(tmp_path):
         index.nearest(np.ones(4, "float32"), 1)
 
 
-def test_what_is_not_committed_changes_nothing(tmp_path):
-    values = embeddings(5)
-    written(tmp_path, values)
-    killed = IndexWriter(tmp_path, "model", "f00", tmp_path)
-    killed.add(rows(5), values)
-    killed.add(rows(2, start=5), embeddings(2, seed=1))
-    assert len(EmbeddingIndex(tmp_path).rows) == 5
-    killed.commit()
-    killed.add(rows(2, start=7), embeddings(2, seed=2))
-    index = EmbeddingIndex(tmp_path)
-    assert len(index.rows) == 7
-    np.testing.assert_array_equal(index.embeddings[:5], values)
-    again = written(tmp_path, values)
-    assert len(again.rows) == 5 and len(list(tmp_path.glob("*.f32"))) == 1
-
-
 def test_index_without_images_finds_nothing(tmp_path):
     IndexWriter(tmp_path, "model", "f00", tmp_path).close()
     assert EmbeddingIndex(tmp_path).nearest(np.ones(4, "float32"), 3) == []
 
 
-@pytest.mark.parametrize("damage", ["cut", "data", "key", "rows", "format"])
-def test_damaged_index_says_what_to_do(tmp_path, damage):
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"width": None},
+        {"width": -1},
+        {"width": 0},
+        {"width": 2.5},
+        {"rows": [["a"]]},
+        {"rows": [[None, 1, 1]] * 3},
+        {"model": None},
+        {"data": None},
+        {"data": "embeddings-gone.f32"},
+        {"format": 9},
+    ],
+    ids=str,
+)
+def test_damaged_index_says_what_to_do(tmp_path, changed):
     written(tmp_path, embeddings(3))
     path = tmp_path / embedding_index.INDEX_FILE
-    content = json.loads(path.read_text())
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    assert_is_damaged(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "key", "data"])
+def test_index_that_lacks_something_says_what_to_do(tmp_path, damage):
+    data = written(tmp_path, embeddings(3)).data
+    path = tmp_path / embedding_index.INDEX_FILE
     if damage == "cut":
         path.write_text(path.read_text()[:30])
-    elif damage == "data":
-        (tmp_path / content["data"]).write_bytes(b"1234")
+    elif damage == "key":
+        path.write_text('{"format": 1}')
     else:
-        changed = {"key": {"model": None}, "rows": {"rows": [["a"]]}, "format": {"format": 9}}
-        content |= changed[damage]
-        if damage == "key":
-            del content["width"]
-        path.write_text(json.dumps(content))
+        data.write_bytes(b"1234")
+    assert_is_damaged(tmp_path)
+
+
+def assert_is_damaged(directory):
     with pytest.raises(InvalidInputError, match="run coca index again") as caught:
-        EmbeddingIndex(tmp_path)
+        EmbeddingIndex(directory)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["is_file", "read_text"])
+def test_index_that_must_not_be_read_is_not_to_be_deleted(tmp_path, monkeypatch, method):
+    written(tmp_path, embeddings(3))
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(pathlib.Path, method, refuse)
+    with pytest.raises(InvalidInputError, match="index.json cannot be read: Permission") as caught:
+        EmbeddingIndex(tmp_path)
+    assert "delete" not in str(caught.value)

@@ -7,7 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from official_coca.commands.embedding_index import EmbeddingIndex, writing_lock
+from official_coca.commands.embedding_index import EmbeddingIndex
+from official_coca.commands.index_writer import writing_lock
 from tests.tiny_models import encoded_images, tiny_coca, tiny_preprocessor
 
 
@@ -59,9 +60,21 @@ def test_second_run_embeds_only_what_is_new_or_changed(coca, photos, embedded, c
         np.testing.assert_array_equal(index.embeddings[paths.index(path)], kept[path])
     assert not np.allclose(index.embeddings[paths.index("a.png")], kept["a.png"])
     assert len(list((photos / "coca_index").glob("*.f32"))) == 1
+
+
+def test_run_without_changes_writes_nothing(coca, photos, embedded):
+    (photos / "bad.png").write_bytes(b"no image")
+    assert coca("index", photos) == 1
+    (photos / "aa.png").write_bytes(encoded_images(1, seed=9)[0])
+    assert coca("index", photos) == 1
+    before = [(path, path.stat()) for path in (photos / "coca_index").iterdir()]
+    before = [(path, status.st_ino, status.st_mtime_ns) for path, status in before]
     embedded.clear()
-    assert coca("index", photos) == 0
+    assert coca("index", photos) == 1
     assert embedded == []
+    for path, number, modified in before:
+        if path.name != "lock":
+            assert (path.stat().st_ino, path.stat().st_mtime_ns) == (number, modified)
 
 
 def test_bad_file_is_reported_each_time_and_left_out(coca, photos, capsys):

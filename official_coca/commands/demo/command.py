@@ -32,16 +32,17 @@ def main(arguments):
     directory, place = index.check_places(flags.images, flags.index, "--images")
     listener = bind(flags.host, flags.port)
     # From here on the program has imported TensorFlow.
-    from official_coca.commands import embedding_index
+    from official_coca.commands.embedding_index import EmbeddingIndex
+    from official_coca.commands.index_writer import writing_lock
 
-    with embedding_index.writing_lock(place, "--index"):
+    with writing_lock(place, "--index"):
         old = index.existing_index(place)
         handle = index.indexing_model(flags.model, old)
         model = _load(handle)
         # What `Pictures` would not show must not be found either.
         files = image_files.keep_within(directory, image_files.find_images([directory]))
         index.refresh(model, handle, old, files, directory, place, flags.batch_size)
-    images = embedding_index.EmbeddingIndex(place)
+    images = EmbeddingIndex(place)
     if not images.rows:
         raise InvalidInputError(f"none of the images in --images={flags.images} can be used")
     asyncio.run(_serve(model, handle, images, listener))

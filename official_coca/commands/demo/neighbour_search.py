@@ -9,15 +9,19 @@ Up to `EXACT_ROWS` images every embedding is compared, which is exact. Above, Fa
     SQ8   within a cell an embedding is held in one byte a dimension, 512 MB for a million
 
 K-means starts from a fixed seed, so that the same images give the same answers. The index lies
-beside the embeddings, and is made anew when they are.
+beside the embeddings, and is made anew when they have changed.
 
 Shapes: N images, E embedding width.
 """
 
+import contextlib
 import os
 import sys
 
 import numpy as np
+import tqdm
+
+from official_coca.commands.results import bar_options
 
 EXACT_ROWS = 50_000
 _FEWEST_CELLS_SEARCHED = 128
@@ -67,7 +71,11 @@ def _load_or_make(index):
     try:
         made = faiss.read_index(str(path))
     except RuntimeError:  # absent, or damaged
-        print(f"making the search index of {len(index.rows):,} images, once", file=sys.stderr)
+        print(
+            f"making the search index of {len(index.rows):,} images, once: with two processor "
+            "cores a minute or two for a million",
+            file=sys.stderr,
+        )
         made = _make(index.embeddings)
         _save(made, path)
     made.nprobe = max(_FEWEST_CELLS_SEARCHED, made.nlist // _SHARE_OF_CELLS_SEARCHED)
@@ -84,8 +92,11 @@ def _make(embeddings):
     rows = np.random.default_rng(0).choice(num_rows, count, replace=False)
     faiss.extract_index_ivf(made).cp.niter = _KMEANS_ROUNDS
     made.train(embeddings[np.sort(rows)])
-    for start in range(0, num_rows, _CHUNK_ROWS):
-        made.add(np.ascontiguousarray(embeddings[start : start + _CHUNK_ROWS]))
+    with tqdm.tqdm(total=num_rows, unit="image", **bar_options()) as bar:
+        for start in range(0, num_rows, _CHUNK_ROWS):
+            chunk = np.ascontiguousarray(embeddings[start : start + _CHUNK_ROWS])
+            made.add(chunk)
+            bar.update(len(chunk))
     return made
 
 
@@ -98,6 +109,8 @@ def _save(made, path):
         os.replace(fresh, path)
     except (OSError, RuntimeError) as error:  # Faiss raises the latter
         print(f"the search index cannot be kept for the next start: {error}", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
         return
     for other in path.parent.glob(_FILE_PATTERN):
         if other != path:
@@ -105,6 +118,6 @@ def _save(made, path):
 
 
 def _path(index):
-    """Named after the file of the embeddings, which has another name whenever they change."""
-    token = os.path.basename(index.embeddings.filename).removeprefix("embeddings-")
-    return index.directory / f"neighbours-{os.path.splitext(token)[0]}.faiss"
+    """Named after the embeddings: rows are appended to their file, and else it has a new name."""
+    token = index.data.stem.removeprefix("embeddings-")
+    return index.directory / f"neighbours-{token}-{len(index.rows)}.faiss"

@@ -5,7 +5,8 @@ import pytest
 
 from official_coca.commands.demo import neighbour_search
 from official_coca.commands.demo.neighbour_search import NeighbourSearch
-from official_coca.commands.embedding_index import EmbeddingIndex, IndexWriter, Row
+from official_coca.commands.embedding_index import EmbeddingIndex, Row
+from official_coca.commands.index_writer import IndexWriter
 
 
 def written(directory, count=3000, width=16, seed=0):
