@@ -5,21 +5,18 @@ Shapes: B images of a batch, H x W pixels of the model.
 
 import collections
 import concurrent.futures
-import contextlib
 import io
 import os
 import stat
-import threading
 
 import numpy as np
 import tensorflow as tf
 
+from official_coca.commands.large_pictures import one_at_a_time
 from official_coca.errors import InvalidInputError
 from official_coca.preprocessing.image import IMAGE_FORMATS, decode_image
 
 _MOST_THREADS = 8
-# Decoded and resized, a picture of this many pixels takes 250 MB: larger ones go one at a time.
-_LARGE = 16_000_000
 _PILLOW_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 
 
@@ -38,7 +35,6 @@ class ImageReader:
         self._convert = tf.function(
             convert, input_signature=[tf.TensorSpec([], tf.string)], autograph=False
         )
-        self._one_large = threading.Lock()
 
     def read(self, path):
         """Returns (H, W, 3) float32 pixels; raises `InvalidInputError` with the reason alone."""
@@ -48,8 +44,7 @@ class ImageReader:
         """`read` of the content of a file."""
         if not encoded:
             raise InvalidInputError("the file is empty")
-        pixels = _pixel_count(encoded)
-        with self._one_large if pixels > _LARGE else contextlib.nullcontext():
+        with one_at_a_time(_pixel_count(encoded)):
             try:
                 return self._convert(encoded).numpy()
             except tf.errors.OpError:

@@ -164,9 +164,10 @@ class IndexWriter:
                 self.commit()
 
     def _end(self):
-        """Closes the file of the embeddings and deletes those that the index does not name."""
+        """Closes the file of the embeddings and deletes what the index does not name."""
         if self._stream is None:
             return
+        self._stream.truncate(self._num_safe * self._row_bytes())
         self._stream.close()
         if self._is_committed:
             for path in self._directory.glob(_DATA_PATTERN):

@@ -157,6 +157,7 @@ def test_full_disk_leaves_the_old_index_where_nothing_new_fits(tmp_path, kept):
     assert json.loads((tmp_path / INDEX_FILE).read_text()) == before
     np.testing.assert_array_equal(EmbeddingIndex(tmp_path).embeddings, embeddings(5))
     assert set(os.listdir(tmp_path)) == {INDEX_FILE, old.data.name}
+    assert old.data.stat().st_size == 5 * WIDTH * 4
 
 
 @pytest.mark.parametrize("has_lock", [False, True])

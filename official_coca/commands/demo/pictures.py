@@ -5,12 +5,16 @@ import io
 import os
 
 from official_coca.commands import image_files
+from official_coca.commands.large_pictures import one_at_a_time
 from official_coca.errors import InvalidInputError
 
 SIDES = {"small": 224, "large": 900}  # longest side in pixels
 _KEPT = 4096  # about 50 MB of small ones
 _QUALITY = 85
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+_ORIENTATION = 0x0112  # of EXIF
+_REDUCING_GAP = 2  # times as large as the copy, for which means of squares do, as Pillow advises
+_STRIP_HEIGHT = 16  # rows of the reduced picture
 
 
 class Pictures:
@@ -47,22 +51,43 @@ class Pictures:
         side = SIDES[size]
         try:
             with Image.open(path, formats=_FORMATS) as image:
-                image.draft("RGB", (side, side))  # a JPEG is decoded no larger than it must be
-                image = _opaque(_upright(image))
-                image.thumbnail((side, side))
-                return _encoded(image)
+                with one_at_a_time(image.width * image.height):
+                    image.draft("RGB", (side, side))  # a JPEG is decoded no larger than it must be
+                    copy = _reduced(image, side)
+                copy.thumbnail((side, side))
+                return _encoded(_upright(copy, _orientation(image)))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise InvalidInputError(f"this file cannot be shown: {error}") from None
 
 
-def _upright(image):
-    """The picture turned as its EXIF asks; as it is stored where that is damaged."""
+def _reduced(image, side):
+    """A copy for a thumbnail of a side, opaque; made in strips, as all of it may be 700 MB."""
+    from PIL import Image
+
+    factor = max(image.size) // (side * _REDUCING_GAP) or 1
+    small = [-(-length // factor) for length in image.size]
+    reduced = Image.new("RGB", small)
+    height = factor * _STRIP_HEIGHT
+    for number, top in enumerate(range(0, image.height, height)):
+        strip = image.crop((0, top, image.width, min(top + height, image.height)))
+        reduced.paste(_opaque(strip).reduce(factor), (0, number * _STRIP_HEIGHT))
+    return reduced
+
+
+def _orientation(image):
+    """What the EXIF says, or None; None where it is damaged."""
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except Exception:  # noqa: BLE001  Pillow raises what it runs into: SyntaxError, struct.error
+        return None
+
+
+def _upright(copy, orientation):
+    """The copy turned as the EXIF asks."""
     from PIL import ImageOps
 
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001  Pillow writes the EXIF anew: TypeError, struct.error, others
-        return image  # where the pixels are damaged, scaling raises again
+    copy.getexif()[_ORIENTATION] = orientation or 1
+    return ImageOps.exif_transpose(copy)
 
 
 def _opaque(image):
