@@ -1,5 +1,6 @@
 """A file that is written whole or not at all."""
 
+import contextlib
 import os
 import pathlib
 import stat
@@ -41,7 +42,8 @@ class WholeFile:
         return self
 
     def __exit__(self, *_):
-        self._stream.close()
+        with contextlib.suppress(OSError):  # of what could not be written, as `write` has told
+            self._stream.close()
         self._fresh.unlink(missing_ok=True)
 
     def write(self, write):

@@ -1,7 +1,9 @@
 """A file is written whole or not at all, and never in place of what is no file."""
 
 import os
+import resource
 
+import numpy as np
 import pytest
 
 from official_coca.errors import InvalidInputError
@@ -54,3 +56,19 @@ def test_failure_leaves_the_old_file(tmp_path):
         with WholeFile(path, "--output") as file:
             file.write(lambda stream: 1 / 0)
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("count", [4, 400])
+def test_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, count):
+    """In the middle, or where the last bytes are flushed."""
+    path = tmp_path / "file.npz"
+    path.write_bytes(b"old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(InvalidInputError, match=f"^--output={path} cannot be written: File"):
+            with WholeFile(path, "--output") as file:
+                file.write(lambda stream: np.savez(stream, values=np.zeros(count * 100)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file.npz"]

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from official_coca.commands.demo.pictures import Pictures
-from official_coca.commands.large_pictures import one_at_a_time
 
 RAMP = np.arange(64 * 64).reshape(64, 64)
 GREY = Image.fromarray((RAMP // 16).astype(np.uint8))
@@ -107,10 +106,3 @@ def test_large_picture_takes_little_more_memory_than_its_pixels(tmp_path):
     )
     ran = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
     assert int(ran.stdout) < 1.5 * 4 * side * side, ran.stderr
-
-
-def test_large_pictures_wait_for_each_other_and_small_ones_do_not():
-    with one_at_a_time(20_000_000):
-        assert not one_at_a_time(30_000_000).acquire(blocking=False)
-        with one_at_a_time(1_000_000):
-            pass
