@@ -20,10 +20,15 @@ from official_coca.errors import InvalidInputError
 from official_coca.program import ArgumentParser, run_program
 from official_coca.saving.whole_file import WholeFile
 
+_CHARACTER_BYTES = 4  # in an array of strings
+_MOST_BYTES_OF_NAMES = 2**30
+
 
 def main(arguments):
     flags = _parse(arguments)
     inputs = _inputs(flags)
+    if flags.output is not None:
+        _check_names(inputs)
     files = [value for kind, value in inputs if kind == "image"]
     texts = [value for kind, value in inputs if kind == "text"]
     if not texts and not image_files.has_candidates(files):
@@ -36,11 +41,27 @@ def main(arguments):
         return _write(inputs, _embeddings(inputs, files, texts, flags), flags, file)
 
 
+def _check_names(inputs):
+    """Raises `InvalidInputError` where the array of names, each as wide as the longest, is huge."""
+    longest = max((_name(value) for _, value in inputs), key=len)
+    needed = len(inputs) * len(longest) * _CHARACTER_BYTES
+    if needed > _MOST_BYTES_OF_NAMES:
+        raise InvalidInputError(
+            f"the input {longest[:20]!r}... has {len(longest):,} characters, and the file of "
+            f"--output gives each of the {len(inputs):,} inputs as much room, "
+            f"{needed / 2**30:.1f} GiB; shorten it, or give --json without --output"
+        )
+
+
+def _name(value):
+    return value.path if isinstance(value, image_files.ImageFile) else value
+
+
 def _write(inputs, outcomes, flags, output):
     rows = []
     with results.Results(len(inputs), flags.json, unit="input") as printed:
         for (kind, value), (embedding, problem) in zip(inputs, outcomes):
-            name = value.path if kind == "image" else value
+            name = _name(value)
             if problem:
                 printed.skip(name, problem)
                 continue

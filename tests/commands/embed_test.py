@@ -67,6 +67,19 @@ def test_nothing_usable_writes_nothing(coca, photos, tmp_path, capsys):
     assert not output.exists() and "notes.txt" in capsys.readouterr().err
 
 
+def test_text_too_long_for_an_array_of_names_is_told_before_the_work(
+    coca, photos, tmp_path, capsys
+):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(["a" * 3_000_000, *map(str, range(99))]))
+    arguments = ["embed", f"--texts_file={texts}", "--model=no/such/model"]
+    assert coca(*arguments, f"--output={tmp_path / 'x.npz'}") == 2
+    err = capsys.readouterr().err
+    assert "3,000,000 characters" in err and "1.1 GiB" in err and err.count("\n") == 1
+    assert coca(*arguments, "--json") == 2  # nothing is wrong but the model
+    assert "no/such/model" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
