@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import sys
+import threading
 import warnings
 
 # TensorFlow logs the absence of a GPU as an error; what really fails raises an exception.
@@ -13,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from official_coca import __version__  # noqa: E402
 from official_coca.errors import InvalidInputError  # noqa: E402
+from official_coca.printing import print_line  # noqa: E402
 from official_coca.program import run_program  # noqa: E402
 
 # Name of a command: its module, which has a `main(arguments)`, and what it does. A module is
@@ -42,22 +44,18 @@ examples:
 
 coca COMMAND --help says more. --model=HANDLE, or the environment variable COCA_MODEL, chooses the
 model. Exit codes: 0 all done, 1 inputs were skipped, some or all of them, 2 bad usage or an error
-that ends the command, 130 stopped by Ctrl-C.
-"""
-
-# What a shell reports of a program that SIGPIPE ended: 128 + 13.
-_BROKEN_PIPE = 141
+that ends the command, 130 stopped by Ctrl-C."""
 
 
 def main(arguments):
     if arguments and arguments[0] in ("-h", "--help"):
-        print(_help(), end="")
+        print_line(_help())
         return 0
     if arguments and arguments[0] == "--version":
-        print(f"official_coca {__version__}")
+        print_line(f"official_coca {__version__}")
         return 0
     if not arguments:
-        print(_help(), end="", file=sys.stderr)
+        print(_help(), file=sys.stderr)
         return 2
     name, *rest = arguments
     if name not in COMMANDS:
@@ -68,7 +66,7 @@ def main(arguments):
         warnings.showwarning = _show_warning
         # Of Pillow, about pictures that are large but not too large.
         warnings.filterwarnings("ignore", message=".*decompression bomb")
-        return _run(command.main, rest)
+        return command.main(rest)
 
 
 def run():
@@ -78,20 +76,13 @@ def run():
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))
     code = run_program(main)
+    if any(thread.daemon for thread in threading.enumerate()):
+        # One that is within TensorFlow while Python ends would abort the process.
+        sys.stderr.flush()
+        os._exit(code)
     # Python's last search for garbage among TensorFlow's objects would take seconds.
     gc.freeze()
     return code
-
-
-def _run(command, arguments):
-    try:
-        code = command(arguments)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        # Who read the output has gone, as `head` does. Python would flush once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
 
 
 def _show_warning(message, category, *_, **__):

@@ -1,5 +1,6 @@
 """The dispatcher: help, mistakes, and how the process ends."""
 
+import os
 import pathlib
 import signal
 import subprocess
@@ -146,13 +147,104 @@ def test_closed_output_is_no_defect(redirection):
     assert "no.jpg" in told and "no such file" in told
 
 
+FULL = pathlib.Path("/dev/full")
+is_there = pytest.mark.skipif(not FULL.exists(), reason="this machine has no /dev/full")
+
+
+@is_there
 def test_full_disk_behind_stdout_is_one_line():
-    full = pathlib.Path("/dev/full")
-    if not full.exists():
-        pytest.skip("this machine has no /dev/full")
-    with open(full, "w") as stream:
+    with open(FULL, "w") as stream:
         process = subprocess.Popen(
             [sys.executable, "-c", ENDLESS], stdout=stream, stderr=subprocess.PIPE, cwd=ROOT
         )
         err = process.communicate(timeout=30)[1].decode()
-    assert "No space left" in err and "Traceback" not in err and process.returncode != 0
+    assert err == "error: cannot write the output: No space left on device\n"
+    assert process.returncode == 2
+
+
+@is_there
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["presets"], ["presets", "--json"], ["caption", "-h"]]
+)
+def test_full_disk_behind_help_and_lists_is_one_line(arguments):
+    with open(FULL, "w") as stream:
+        ran = subprocess.run(
+            [sys.executable, "-m", "official_coca.cli", *arguments],
+            stdout=stream,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+    assert ran.stderr == "error: cannot write the output: No space left on device\n"
+    assert ran.returncode == 2
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["caption", "--help"], ["presets"]])
+def test_reader_that_has_gone_ends_help_and_lists_quietly(arguments):
+    code = "import sys, time; time.sleep(0.5)\nfrom official_coca import cli; sys.exit(cli.run())"
+    process = python(code, *arguments)
+    process.stdout.close()
+    assert process.wait(timeout=30) == 141 and process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "latin-1:strict"])
+def test_name_that_the_output_cannot_encode_is_written_out(encoding):
+    code = (
+        "import sys; from official_coca import program; from official_coca.printing import *\n"
+        "sys.exit(program.run_program(lambda names: print_line(' '.join(names))))"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    process = python(code, os.fsdecode(b"d\xe9.jpg"), "\u732b.jpg", env=environment)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    cat = "\u732b" if encoding.startswith("utf") else "\\u732b"
+    assert out == f"d\\udce9.jpg {cat}.jpg\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["caption", "x.jpg", "--prompt=d\udce9"],
+        ["caption", "{tmp}", "--model={tmp}/pre\udce9"],
+        ["classify", "x.jpg", "--labels=d\udce9,b"],
+        ["embed", "--text=d\udce9", "--output=x.npz"],
+        ["convert", "{tmp}/pre\udce9", "{tmp}/new"],
+        ["convert", "{tmp}", "{tmp}/d\udce9"],
+    ],
+)
+def test_text_that_is_not_utf_8_is_told_in_one_line(arguments, tmp_path, capsys):
+    (tmp_path / "pre\udce9").mkdir()
+    (tmp_path / "a.png").write_bytes(b"")
+    assert run_program(cli.main, [argument.format(tmp=tmp_path) for argument in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert "not valid UTF-8" in err and "d\\udce9" in err.replace("pre", "d")
+    assert out == "" and err.count("\n") == 1
+
+
+# Leaves while other threads are busy within TensorFlow, as `coca demo` may.
+BUSY = """
+import sys, threading, types
+from official_coca import cli
+
+def busy(arguments):
+    import tensorflow as tf
+
+    def work():
+        for side in range(1, 100_000):
+            tf.function(lambda x: tf.reduce_sum(x @ x))(tf.ones((side, side)))
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    threads[0].join(0.7)
+
+sys.modules["busy"] = types.SimpleNamespace(main=busy)
+cli.COMMANDS["busy"] = ("busy", "")
+sys.argv[1:] = ["busy"]
+sys.exit(cli.run())
+"""
+
+
+def test_thread_within_tensorflow_does_not_abort_the_end():
+    process = python(BUSY)
+    assert process.communicate() == ("", "") and process.returncode == 0

@@ -18,9 +18,8 @@ FLOORS = {
     **dict.fromkeys(("models", "dataloaders"), 2),
     **dict.fromkeys(("evaluation", "serving"), 3),
     "configs": 4,
-    **dict.fromkeys(
-        ("train", "evaluate", "cli", "commands", "tools", "training", "assembly", "program"), 5
-    ),
+    **dict.fromkeys(("train", "evaluate", "cli", "commands", "tools", "training"), 5),
+    **dict.fromkeys(("assembly", "program", "printing"), 5),
 }
 # Programs that live in the folder of a lower floor.
 PROGRAMS = {"serving/export_saved_model.py", "serving/server.py"}

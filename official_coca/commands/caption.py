@@ -13,7 +13,7 @@ import sys
 
 from official_coca.commands import image_files, model_flag, results
 from official_coca.errors import InvalidInputError
-from official_coca.program import ArgumentParser, run_program
+from official_coca.program import ArgumentParser, run_program, text_argument
 
 # Flag: the option of the sampler that it sets, and the sampler it calls for when none is named.
 _SAMPLER_FLAGS = {
@@ -87,7 +87,7 @@ def _parse(arguments):
     parser = ArgumentParser(prog="coca caption", description=__doc__)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=image_files.HELP)
     model_flag.add_model_flag(parser, model_flag.ELSE.format(model_flag.CAPTIONING_MODEL))
-    parser.add_argument("--prompt", help="beginning that every caption continues")
+    parser.add_argument("--prompt", type=text_argument, help="beginning that every caption continues")
     parser.add_argument(
         "--sampler",
         help="greedy (default), beam, top_k, top_p, ...; the options of one choose it too",

@@ -15,7 +15,7 @@ import sys
 from official_coca.commands import image_files, model_flag, results
 from official_coca.commands.text_arguments import read_lines
 from official_coca.errors import InvalidInputError
-from official_coca.program import ArgumentParser, run_program, split_names
+from official_coca.program import ArgumentParser, run_program, split_names, text_argument
 
 DEFAULT_TEMPLATES = ("a photo of a {}.",)  # CLIP's (Radford et al. 2021, section 3.1.4)
 
@@ -104,7 +104,9 @@ def _parse(arguments):
     parser = ArgumentParser(prog="coca classify", description=__doc__)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=image_files.HELP)
     labels = parser.add_mutually_exclusive_group(required=True)
-    labels.add_argument("--labels", metavar="A,B,C", help="names of the classes")
+    labels.add_argument(
+        "--labels", type=text_argument, metavar="A,B,C", help="names of the classes"
+    )
     labels.add_argument(
         "--labels_file", metavar="FILE", help="text file, one name a line, for names with commas"
     )

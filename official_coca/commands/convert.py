@@ -12,7 +12,8 @@ import sys
 
 from official_coca.commands.model_flag import load_weights
 from official_coca.errors import InvalidInputError
-from official_coca.program import ArgumentParser, run_program
+from official_coca.printing import print_line
+from official_coca.program import ArgumentParser, run_program, text_argument
 
 
 def main(arguments):
@@ -21,10 +22,10 @@ def main(arguments):
     _check_destination(destination, flags.overwrite)
     model = load_weights(flags.source)
     model.save_to_preset(destination)
-    print(f"wrote {destination}: {model.count_params():,} parameters")
+    print_line(f"wrote {destination}: {model.count_params():,} parameters")
     for path in sorted(destination.rglob("*")):
         if path.is_file():
-            print(f"  {path.relative_to(destination)}  {path.stat().st_size:,} bytes")
+            print_line(f"  {path.relative_to(destination)}  {path.stat().st_size:,} bytes")
     if model.preprocessor is None:
         print("it has no tokenizer: it takes token ids, not strings", file=sys.stderr)
 
@@ -59,7 +60,9 @@ def _parse(arguments):
         help="a directory of open_clip's, a preset, hf://owner/repository or a name that "
         "`coca presets` lists",
     )
-    parser.add_argument("destination", metavar="DST", help="directory to write")
+    parser.add_argument(
+        "destination", type=text_argument, metavar="DST", help="directory to write"
+    )
     parser.add_argument(
         "--overwrite", action="store_true", help="write into a directory that has other files"
     )

@@ -20,6 +20,7 @@ import time
 
 from official_coca.commands import image_files, model_flag, results
 from official_coca.errors import InvalidInputError
+from official_coca.printing import print_line
 from official_coca.program import ArgumentParser, run_program
 
 _COMMIT_SECONDS = 60
@@ -118,7 +119,7 @@ def refresh(model, handle, old, files, directory, place, batch_size, as_json=Fal
         "dropped": len(old.rows) - len(kept) if old else 0,
         "skipped": len(new) - added,
     }
-    print(json.dumps(summary) if as_json else _sentence(summary), flush=True)
+    print_line(json.dumps(summary) if as_json else _sentence(summary))
     return printed.exit_code()
 
 
@@ -164,7 +165,7 @@ def _row(path, directory):
 
 def _sentence(summary):
     return (
-        f"{summary['index']}: {summary['images']} image{'' if summary['images'] == 1 else 's'}, "
+        f"{results.clean(summary['index'])}: {summary['images']} image{'' if summary['images'] == 1 else 's'}, "
         f"{summary['added']} of them added now, {summary['dropped']} dropped"
     )
 

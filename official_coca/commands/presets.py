@@ -12,6 +12,7 @@ import sys
 
 from official_coca.models.coca_presets import PRESETS
 from official_coca.models.open_weights import OPEN_WEIGHTS
+from official_coca.printing import print_line
 from official_coca.program import ArgumentParser, run_program
 
 
@@ -24,9 +25,9 @@ def main(arguments):
              for name in PRESETS]  # fmt: skip
     for name, kind, source in rows:
         if flags.json:
-            print(json.dumps({"name": name, "kind": kind, "source": source}))
+            print_line(json.dumps({"name": name, "kind": kind, "source": source}))
         else:
-            print(f"{name}\t{kind}\t{source}")
+            print_line(f"{name}\t{kind}\t{source}")
 
 
 if __name__ == "__main__":

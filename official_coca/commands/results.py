@@ -7,7 +7,7 @@ import sys
 
 import tqdm
 
-from official_coca.errors import InvalidInputError
+from official_coca.printing import writing
 
 HELP = "print JSON Lines, one object for each input; see above for the keys"
 
@@ -79,16 +79,12 @@ class Results:
 
     def _print(self, line, stream=None):
         stream = stream or sys.stdout
-        try:
+        with writing(stream):
             if self._bar.disable:
                 print(line, file=stream, flush=True)
             else:
                 self._bar.write(line, file=stream)
                 stream.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise InvalidInputError(f"cannot write the results: {error.strerror}") from None
 
 
 def bar_options():

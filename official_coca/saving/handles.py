@@ -45,6 +45,12 @@ def resolve(handle, built_in=()):
             found in the cache.
     """
     handle = str(handle)
+    try:
+        handle.encode("utf-8")
+    except UnicodeEncodeError:  # what reads the weights and the tokenizer takes nothing else
+        raise InvalidInputError(
+            f"the preset {handle!r} has a name that is not valid UTF-8; rename it"
+        ) from None
     if handle.startswith(_HUGGING_FACE):
         return _from_hugging_face(handle, _DESCRIPTIONS)
     if handle.startswith(_KAGGLE):

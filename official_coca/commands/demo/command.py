@@ -20,6 +20,7 @@ import sys
 
 from official_coca.commands import image_files, index, model_flag
 from official_coca.errors import InvalidInputError
+from official_coca.printing import print_line
 from official_coca.program import ArgumentParser, run_program
 from official_coca.serving.listener import LOOPBACK, bind, local_url, port_number, start_listening
 
@@ -87,7 +88,7 @@ async def _serve(model, handle, images, listener):
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    print(f"open {local_url(listener)} in a browser; Ctrl-C ends this program", flush=True)
+    print_line(f"open {local_url(listener)} in a browser; Ctrl-C ends this program")
     await stop.wait()
     await runner.cleanup()
     app.close(_LAST_CALLS)
