@@ -26,6 +26,7 @@ from official_coca.serving.listener import LOOPBACK, bind, local_url, port_numbe
 
 _PORT = 8765
 _LAST_CALLS = 2.0  # seconds for answers that are on their way
+_LONGEST_REQUEST_LINE = 16_384  # a character of a text to search for takes up to twelve in it
 
 
 def main(arguments):
@@ -81,6 +82,7 @@ async def _serve(model, handle, images, listener):
         handler_cancellation=True,
         shutdown_timeout=_LAST_CALLS,
         auto_decompress=False,  # the rest of a refused body would be inflated for seconds
+        max_line_size=_LONGEST_REQUEST_LINE,
     )
     await runner.setup()
     start_listening(listener)

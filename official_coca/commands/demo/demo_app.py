@@ -42,6 +42,7 @@ from official_coca.commands.demo.page_requests import (
     read_text,
 )
 from official_coca.commands.demo.pictures import SIDES, Pictures
+from official_coca.errors import InvalidInputError
 from official_coca.serving.request_error import RequestError
 
 MAX_IMAGE_BYTES = 20 * 2**20
@@ -176,37 +177,53 @@ class DemoApp:
         if len(self._dropped) > _KEPT_IMAGES:
             self._dropped.popitem(last=False)
         found = await self._nearest(embedding)
-        return await self._send_look(request, {"image": name, "similar": found}, pixels)
+
+        async def read():
+            return pixels
+
+        return await self._send_look(request, {"image": name, "similar": found}, read)
 
     async def _look_at_indexed(self, request):
         row = self._row(request)
+        path = self._pictures.path(row)
         found = await self._nearest(np.array(self._index.embeddings[row]), without=row)
         first = {"image": f"row-{row}", "similar": found}
-        pixels = None
-        if self._model.caption_problem is None:
-            pixels = await self._in_thread(self._read_indexed, row)
-        return await self._send_look(request, first, pixels)
 
-    def _read_indexed(self, row):
-        return self._model.read(self._pictures.path(row))
+        async def read():
+            try:
+                return await self._in_thread(self._model.read, path)
+            except InvalidInputError as error:
+                name = self._index.rows[row].path
+                raise InvalidInputError(f"{name} cannot be read: {error}") from None
 
-    async def _send_look(self, request, first, pixels):
-        """Sends similar images at once, then the caption so far after each token."""
+        return await self._send_look(request, first, read)
+
+    async def _send_look(self, request, first, read):
+        """Sends similar images at once, then the caption; `read` gives the pixels for it.
+
+        The last line has "done" or "error": without one the answer was cut off.
+        """
         response = web.StreamResponse(headers={"Cache-Control": "no-store"})
         response.content_type = "application/jsonl"
         await response.prepare(request)
         await _send_line(response, first)
-        if self._model.caption_problem is None:
-            try:
-                caption = ""
-                async with self._worker.stream(self._model.write_caption(pixels)) as captions:
-                    async for caption in captions:
-                        await _send_line(response, {"caption": caption})
-                await _send_line(response, {"caption": caption, "done": True})
-            except RequestError as error:  # too late for a status
-                await _send_line(response, {"error": str(error)})
+        try:
+            await self._send_caption(response, read)
+        except (InvalidInputError, RequestError) as error:  # too late for a status
+            await _send_line(response, {"error": str(error)})
         await response.write_eof()
         return response
+
+    async def _send_caption(self, response, read):
+        """Sends the caption so far after each token."""
+        if self._model.caption_problem is not None:
+            await _send_line(response, {"done": True})
+            return
+        caption = ""
+        async with self._worker.stream(self._model.write_caption(await read())) as captions:
+            async for caption in captions:
+                await _send_line(response, {"caption": caption})
+        await _send_line(response, {"caption": caption, "done": True})
 
     async def _label(self, request):
         self._require(self._model.text_problem)

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import urllib.parse
 
 import pytest
 from aiohttp import compression_utils
@@ -125,6 +126,17 @@ def test_malformed_bodies_are_refused_without_a_word_in_the_terminal(
     for answer in answers[1:]:
         assert "without Content-Encoding" in json.loads(answer.splitlines()[-1])["error"]
     assert not caplog.records and capsys.readouterr().err == "stopped\n"
+
+
+@pytest.mark.parametrize("character", ["a", "\u732b", "\U0001f408"])
+def test_text_of_a_thousand_characters_is_searched_for_in_any_script(
+    coca, model, photos, character
+):
+    assert coca("index", photos) == 0
+    path = f"/search?text={urllib.parse.quote(character * 1000)}"
+    request = head("GET", path, "Coca-Start: {token}")
+    (answer,) = answers_to([request], model, EmbeddingIndex(photos))
+    assert answer.split()[1] == b"200", answer
 
 
 def test_compressed_body_is_never_inflated(coca, model, photos, monkeypatch):

@@ -115,6 +115,19 @@ def test_indexed_image_is_not_among_those_similar_to_it(model, index, photos):
     run(use, model, index)
 
 
+def test_indexed_image_whose_file_is_gone_still_has_similar_ones_and_labels(model, index, photos):
+    async def use(client):
+        (photos / "c.png").unlink()
+        row = row_of(index, "c.png")
+        first, last = await look(client, f"/look/{row}")
+        assert len(first["similar"]) == 6
+        assert last == {"error": "c.png cannot be read: no such file or directory"}
+        request = json.dumps({"image": first["image"], "labels": ["a cat", "a dog"]})
+        assert (await ask(client, "/labels", data=request))[0] == 200
+
+    run(use, model, index)
+
+
 def test_what_is_no_image_is_a_friendly_message(model, index, monkeypatch):
     monkeypatch.setattr(demo_app, "MAX_IMAGE_BYTES", 2**20)
 
@@ -251,7 +264,7 @@ def test_model_that_wrote_no_captions_in_training_writes_none_here(preset, index
     async def use(client):
         _, start = await ask(client, "/start")
         assert "without captions" in start["caption_problem"] and start["text_problem"] is None
-        assert len(await look(client, "/look/0")) == 1
+        assert (await look(client, "/look/0"))[1:] == [{"done": True}]
 
     run(use, silent, index)
 

@@ -77,6 +77,22 @@ WATCH_CAPTION = """
 })()
 """
 
+# Has the program answer later, or not at all, or stop in the middle of a caption.
+LATE = "window.fetch = (...asked) => fetched(...asked).then(answer => new Promise(done => " \
+       "setTimeout(() => done(answer), 1000)))"
+GONE = "window.fetch = () => Promise.reject(new TypeError('Failed to fetch'))"
+CUT_OFF = """
+window.fetch = async () => new Response(new ReadableStream({
+  start(stream) {
+    stream.enqueue(new TextEncoder().encode('{"image": "row-0", "similar": []}\\n'));
+    stream.enqueue(new TextEncoder().encode('{"caption": "a half"}\\n'));
+    setTimeout(() => %s, 100);
+  },
+}))
+"""
+CANVAS = "document.querySelector('#map canvas').toDataURL()"
+SAYS_NO_ANSWER = "textContent.startsWith('The program behind this page does not answer')"
+
 
 @pytest.fixture
 def program(preset, photos):
@@ -232,6 +248,83 @@ async def motion_and_storage_follow_the_settings(page):
     assert await page.value(f"{pressed} !== (theme.click(), {pressed})")
 
 
+async def type_anew(page, field, text):
+    await page.value(f"{field}.focus(); {field}.select()")
+    await (page.type(text) if text else page.key("Delete"))
+
+
+async def long_words_keep_a_narrow_page_narrow(page):
+    await type_anew(page, "query", "w" * 1000)
+    await page.wait_for("search_status.textContent.includes('www')")
+    await type_anew(page, "labels", "w" * 1000)
+    await page.wait_for("probabilities.children.length === 1")
+    await page.value("looked_at_name.textContent = 'w'.repeat(250) + '.png'")
+    assert await page.value("document.documentElement.scrollWidth") <= 390
+
+
+async def cleared_field_gets_no_late_answer(page):
+    await page.value("window.fetched ??= fetch")
+    await page.value(LATE)
+    await type_anew(page, "query", "a late dog")
+    await page.wait_for("search_status.textContent === 'Searching …'")
+    await page.value("query.value = ''; query.dispatchEvent(new Event('input'))")
+    await page.wait_for("search_status.textContent.includes('Type what an image shows')")
+    await page.value("new Promise(done => setTimeout(done, 1500))")
+    assert await page.value("found.children.length") == 0
+    assert "Type what" in await page.value("search_status.textContent")
+    await page.value("window.fetch = fetched")
+
+
+async def failed_search_marks_nothing(page):
+    await page.value("photos.click()")
+    await type_anew(page, "query", "a cat")
+    await page.wait_for("found.children.length === 5")
+    await page.value(TWO_FRAMES)
+    marked = await page.value(CANVAS)
+    await page.value(GONE)
+    await type_anew(page, "query", "a dog")
+    await page.wait_for(f"search_status.{SAYS_NO_ANSWER}")
+    await page.value(TWO_FRAMES)
+    assert await page.value(CANVAS) != marked
+    await page.value("window.fetch = fetched; photos.click()")
+
+
+async def caption_that_is_cut_off_says_so(page):
+    for end in ("stream.close()", "stream.error(new TypeError('network error'))"):
+        await page.value(CUT_OFF % end)
+        await page.value("similar_hint.hidden = true; found.querySelector('button').click()")
+        await page.wait_for("caption.textContent === 'a half … (cut off)'")
+        assert await page.value(f"look_problem.{SAYS_NO_ANSWER} && !look_problem.hidden")
+    await page.value("window.fetch = fetched")
+
+
+async def map_follows_the_theme_of_the_system(page):
+    light = await page.value(CANVAS)
+    await page.resize(1400, 1000, dark=True)
+    await page.wait_for(f"{CANVAS} !== {json.dumps(light)}")
+    await page.resize(1400, 1000)
+
+
+async def first_enter_opens_the_image_at_the_centre(page):
+    await page.value("document.getElementById('map').focus()")
+    await page.key("Enter")
+    name = await page.value("map_centre.textContent")
+    assert name and name == await page.value("looked_at_name.textContent")
+    await page.wait_for("caption.getAttribute('aria-busy') === 'false'")
+    await page.value("document.getElementById('map').blur()")
+
+
+async def image_that_is_gone_still_has_similar_ones(page, path):
+    content = path.read_bytes()
+    path.unlink()
+    await page.value(f"found.querySelector('img[alt=\"{path.name}\"]').parentNode.click()")
+    await page.wait_for("similar.children.length === 4 && probabilities.children.length > 0")
+    await page.wait_for(
+        f"look_problem.textContent.startsWith('{path.name} cannot be read: no such file')"
+    )
+    path.write_bytes(content)
+
+
 async def layout_holds_at_every_size(page):
     height = "document.getElementById('map').offsetHeight"
     assert await page.value(f"{height} === (look.style.minHeight = '3000px', {height})")
@@ -266,6 +359,8 @@ def test_page_works_in_chromium(program, photos, tmp_path):
             await second.screenshot(SCREENSHOTS / "phone_dark.png")
             await see_pictures(page)
             await edit_labels(page)
+            await map_follows_the_theme_of_the_system(page)
+            await first_enter_opens_the_image_at_the_centre(page)
             await move_by_keys(page)
             x, y = await hover_map(page)
             await right_click(page, x, y)
@@ -275,9 +370,16 @@ def test_page_works_in_chromium(program, photos, tmp_path):
             assert width <= 390
             await narrow_page_shows_the_image_that_is_chosen(second)
             await motion_and_storage_follow_the_settings(second)
+            await long_words_keep_a_narrow_page_narrow(second)
             await drag_text_into_labels(page)
             assert not page.problems and not second.problems
             await refuse_labels(page)
+            await cleared_field_gets_no_late_answer(page)
+            await failed_search_marks_nothing(page)
+            await type_anew(page, "query", "a cat")
+            await page.wait_for("found.children.length === 5")
+            await caption_that_is_cut_off_says_so(page)
+            await image_that_is_gone_still_has_similar_ones(page, photos / "c.png")
             await layout_holds_at_every_size(page)
             await drop_what_is_not_one_image(page, photos)
             outside = [entry for entry in await page.value(

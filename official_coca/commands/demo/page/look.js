@@ -104,10 +104,13 @@ export class Look {
     }
   }
 
-  /** Says what belongs where nothing came. */
+  /** Says what belongs where nothing came, and what was cut off. */
   finish() {
     this.caption.setAttribute("aria-busy", "false");
     this.similar_hint.hidden = this.similar.children.length > 0;
+    if (this.caption.textContent && !this.isDone && !this.start.caption_problem) {
+      this.caption.textContent += " … (cut off)";
+    }
     if (this.caption.textContent) return;
     this.caption.textContent = this.hint;
     this.caption.classList.add("empty");
@@ -119,6 +122,7 @@ export class Look {
     this.similar_hint.hidden = true;
     this.labels.show(null);
     this.marked([]);
+    this.isDone = false;
     if (this.start.caption_problem) return;
     this.caption.textContent = "";
     this.caption.classList.remove("empty");
@@ -133,7 +137,8 @@ export class Look {
       this.labels.show(answer.image);
     }
     if (answer.caption !== undefined) this.caption.textContent = answer.caption;
-    if (answer.done && !answer.caption) {
+    if (answer.done) this.isDone = true;
+    if (answer.caption === "" && answer.done) {
       this.caption.textContent = "The model has nothing to say about this image.";
       this.caption.classList.add("empty");
     }

@@ -49,10 +49,16 @@ export class EmbeddingMap {
     this.draw();
   }
 
-  /** Highlights images by their rows. */
+  /** Highlights images by their rows; returns what `unmark` takes. */
   mark(rows) {
     this.marked = new Set(rows);
     this.draw();
+    return this.marked;
+  }
+
+  /** Ends highlighting, unless other images are highlighted by now. */
+  unmark(marked) {
+    if (this.marked === marked) this.mark([]);
   }
 
   listen() {
@@ -77,7 +83,9 @@ export class EmbeddingMap {
       this.hover(-1);
       this.centre.textContent = "";
     });
+    // The colours are those of the theme, which the button sets or the system.
     new MutationObserver(() => this.draw()).observe(document.documentElement, { attributes: true });
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
   key(event) {
@@ -87,15 +95,20 @@ export class EmbeddingMap {
       ArrowUp: () => this.view.pan(0, step), ArrowDown: () => this.view.pan(0, -step),
       "+": () => this.view.zoomAt(1.4), "=": () => this.view.zoomAt(1.4),
       "-": () => this.view.zoomAt(1 / 1.4), 0: () => this.view.showAll(),
-      Enter: () => { if (this.hovered >= 0) this.open(this.image(this.hovered)); },
+      Enter: () => this.open(this.image(this.central())),
     };
     if (!(event.key in acts) || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     acts[event.key]();
     this.draw();
-    this.hover(this.nearest(this.view.width / 2, this.view.height / 2, Infinity));
+    this.hover(this.central());
     // For who hears the page: a canvas says nothing. The same text again is not repeated.
     this.centre.textContent = this.image(this.hovered).name;
+  }
+
+  /** The number of the image nearest to the centre. */
+  central() {
+    return this.nearest(this.view.width / 2, this.view.height / 2, Infinity);
   }
 
   image(number) {

@@ -36,25 +36,34 @@ function searchByText(start, look, map) {
     status.textContent = start.text_problem;
     return;
   }
+  const hint = status.textContent.trim();
   let timer;
   let last = "";
+  let marked;
+  const clear = (message, isProblem) => {
+    last = "";
+    list.replaceChildren();
+    map.unmark(marked);
+    tell(status, message, isProblem);
+  };
   const search = async () => {
     clearTimeout(timer);
     const text = field.value.trim();
-    if (!text || text === last) return;
+    if (text === last) return;
+    if (!text) {
+      clear(hint); // an answer that is on its way comes too late
+      return;
+    }
     last = text;
     tell(status, "Searching …");
     try {
       const { found } = await ask(`/search?text=${encodeURIComponent(text)}`);
       if (text !== last) return; // an answer to an earlier text comes too late
       showGallery(list, found, start.pictures, (image) => look.openIndexed(image));
-      map.mark(found.map((image) => image.row));
+      marked = map.mark(found.map((image) => image.row));
       tell(status, `${imageCount(found.length)} nearest to “${text}”, by cosine similarity.`);
     } catch (error) {
-      if (text !== last) return;
-      last = "";
-      list.replaceChildren();
-      tell(status, error.message, true);
+      if (text === last) clear(error.message, true);
     }
   };
   form.addEventListener("submit", (event) => {
