@@ -33,8 +33,11 @@ def find_images(arguments):
     """
     files = []
     for argument in arguments:
-        for one in _standard_input() if argument == "-" else [argument]:
+        listed = list(_standard_input()) if argument == "-" else [argument]
+        for one in listed:
             files.extend(_expand(one))
+        if not listed:
+            files.append(ImageFile(argument, "standard input lists no image"))
     return files
 
 

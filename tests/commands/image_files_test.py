@@ -60,6 +60,13 @@ def test_standard_input_gives_one_argument_a_line(photos, monkeypatch):
     assert names(find_images(["-"]), photos) == ["c.png", "beach/d.png", "beach/e.png"]
 
 
+def test_empty_standard_input_is_told_and_exits_with_1(coca, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
+    assert coca("caption", "-") == 1
+    err = capsys.readouterr().err
+    assert err == "skipped -: standard input lists no image\n1 of 1 images was skipped\n"
+
+
 def test_closed_standard_input_is_one_line(coca, monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", None)
     assert coca("caption", "-") == 2

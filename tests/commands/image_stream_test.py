@@ -1,10 +1,12 @@
 """Reading images ahead and running a model on them."""
 
+import io
 import os
 import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from official_coca.commands import image_stream
 from official_coca.commands.image_files import ImageFile
@@ -27,6 +29,16 @@ def image_files(directory, count):
 def test_pixels_are_those_of_the_converter(reader, model, photos):
     expected = model.preprocessor.image_converter.decode([(photos / "a.png").read_bytes()])[0]
     np.testing.assert_allclose(reader.read(str(photos / "a.png")), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", [1, 4])
+def test_bitmap_of_few_bits_a_pixel_is_told_so(reader, bits):
+    stream = io.BytesIO()
+    Image.new("1", (40, 40)).save(stream, "BMP")
+    content = bytearray(stream.getvalue())
+    content[28] = bits
+    with pytest.raises(InvalidInputError, match="BMP of less than 8 bits a pixel"):
+        reader.decode(bytes(content))
 
 
 def test_batches_are_full_but_for_the_first_of_few(model, tmp_path):
