@@ -21,13 +21,25 @@ def main(arguments):
     destination = pathlib.Path(flags.destination)
     _check_destination(destination, flags.overwrite)
     model = load_weights(flags.source)
-    model.save_to_preset(destination)
+    _save(model, destination)
     print_line(f"wrote {destination}: {model.count_params():,} parameters")
     for path in sorted(destination.rglob("*")):
         if path.is_file():
             print_line(f"  {path.relative_to(destination)}  {path.stat().st_size:,} bytes")
     if model.preprocessor is None:
         print("it has no tokenizer: it takes token ids, not strings", file=sys.stderr)
+
+
+def _save(model, destination):
+    import tensorflow as tf
+
+    try:
+        model.save_to_preset(destination)
+    except (OSError, tf.errors.OpError) as error:
+        # The words of h5py are many; TensorFlow writes the tokenizer, "PATH; REASON".
+        number = getattr(error, "errno", None)
+        reason = os.strerror(number) if number else str(error).rpartition("; ")[2]
+        raise InvalidInputError(f"DST {destination} cannot be written: {reason}") from None
 
 
 def _check_destination(destination, overwrite):

@@ -57,8 +57,10 @@ def check_places(directory, output, flag):
     normal = os.path.normpath(directory)
     if not os.path.isdir(normal):
         raise InvalidInputError(f"{directory} is not a directory; give one with images")
-    if not image_files.has_candidates(image_files.find_images([normal])):
-        raise InvalidInputError(f"there is no image file in the directory {directory}")
+    files = image_files.find_images([normal])
+    if not image_files.has_candidates(files):
+        _, _, problem = next(image_files.unusable(files))
+        raise InvalidInputError(f"{flag}={directory} cannot be indexed: {problem}")
     return normal, pathlib.Path(output or os.path.join(normal, DIRECTORY_NAME))
 
 

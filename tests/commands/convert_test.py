@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from official_coca.models.open_weights import OPEN_WEIGHTS
+from tests.full_disk import files_of_at_most
 
 
 def test_converted_model_equals_its_source(coca, model, preset, tmp_path, capsys):
@@ -46,6 +47,15 @@ def test_mistake_is_one_line_and_leaves_nothing(coca, tmp_path, capsys, source, 
     assert err.count("\n") == 1 and not (tmp_path / "new").exists()
     for word in words:
         assert word in err
+
+
+def test_full_disk_is_one_line_and_leaves_nothing(coca, preset, tmp_path, capsys):
+    with files_of_at_most(20_000):
+        assert coca("convert", preset, tmp_path / "new") == 2
+    assert capsys.readouterr().err == (
+        f"error: DST {tmp_path / 'new'} cannot be written: File too large\n"
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_export_is_the_program_of_serving(coca, capsys):

@@ -1,10 +1,8 @@
 """A kill or a full disk at any moment loses nothing, and no more is written than must be."""
 
-import contextlib
 import errno
 import json
 import os
-import resource
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from official_coca.commands import index_writer
 from official_coca.commands.embedding_index import INDEX_FILE, EmbeddingIndex, Row
 from official_coca.commands.index_writer import IndexWriter, writing_lock
 from official_coca.errors import InvalidInputError
+from tests.full_disk import files_of_at_most
 
 WIDTH = 256
 
@@ -39,17 +38,6 @@ def written(directory, count, seed=0):
 def state(directory):
     return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns, path.stat().st_size)
             for path in directory.iterdir()}  # fmt: skip
-
-
-@contextlib.contextmanager
-def file_size_limit(size):
-    """Makes writing fail beyond a size, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_what_is_not_committed_changes_nothing(tmp_path):
@@ -111,7 +99,7 @@ def test_dropped_rows_go_and_the_others_keep_their_embeddings(tmp_path):
 
 def test_full_disk_is_one_line_and_what_fits_is_kept(tmp_path):
     row_bytes = WIDTH * 4
-    with file_size_limit(20 * row_bytes + 100), pytest.raises(InvalidInputError) as caught:
+    with files_of_at_most(20 * row_bytes + 100), pytest.raises(InvalidInputError) as caught:
         writer = writer_to(tmp_path)
         try:
             for row in range(30):
@@ -148,7 +136,7 @@ def test_last_rows_make_room_for_the_description_of_the_others(tmp_path, monkeyp
 def test_full_disk_leaves_the_old_index_where_nothing_new_fits(tmp_path, kept):
     old = written(tmp_path, 5)
     before = json.loads((tmp_path / INDEX_FILE).read_text())
-    with file_size_limit(200), pytest.raises(InvalidInputError, match="cannot be written"):
+    with files_of_at_most(200), pytest.raises(InvalidInputError, match="cannot be written"):
         writer = writer_to(tmp_path, old, kept)
         try:
             writer.add(rows(1, start=5), embeddings(1))

@@ -1,13 +1,13 @@
 """A file is written whole or not at all, and never in place of what is no file."""
 
 import os
-import resource
 
 import numpy as np
 import pytest
 
 from official_coca.errors import InvalidInputError
 from official_coca.saving.whole_file import WholeFile
+from tests.full_disk import files_of_at_most
 
 
 def write(path, content=b"new"):
@@ -63,12 +63,7 @@ def test_full_disk_is_one_line_and_leaves_the_old_file(tmp_path, count):
     """In the middle, or where the last bytes are flushed."""
     path = tmp_path / "file.npz"
     path.write_bytes(b"old")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
-        with pytest.raises(InvalidInputError, match=f"^--output={path} cannot be written: File"):
-            with WholeFile(path, "--output") as file:
-                file.write(lambda stream: np.savez(stream, values=np.zeros(count * 100)))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with pytest.raises(InvalidInputError, match=f"^--output={path} cannot be written: File"):
+        with files_of_at_most(100), WholeFile(path, "--output") as file:
+            file.write(lambda stream: np.savez(stream, values=np.zeros(count * 100)))
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file.npz"]

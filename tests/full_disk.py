@@ -1,0 +1,15 @@
+"""Writing that fails as on a full disk."""
+
+import contextlib
+import resource
+
+
+@contextlib.contextmanager
+def files_of_at_most(num_bytes):
+    """Makes writing beyond a size of a file fail: "File too large"."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
