@@ -87,7 +87,9 @@ def _parse(arguments):
     parser = ArgumentParser(prog="coca caption", description=__doc__)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=image_files.HELP)
     model_flag.add_model_flag(parser, model_flag.ELSE.format(model_flag.CAPTIONING_MODEL))
-    parser.add_argument("--prompt", type=text_argument, help="beginning that every caption continues")
+    parser.add_argument(
+        "--prompt", type=text_argument, help="beginning that every caption continues"
+    )
     parser.add_argument(
         "--sampler",
         help="greedy (default), beam, top_k, top_p, ...; the options of one choose it too",

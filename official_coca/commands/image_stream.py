@@ -49,8 +49,8 @@ class ImageReader:
                 return self._convert(encoded).numpy()
             except tf.errors.OpError:
                 raise InvalidInputError(
-                    "it cannot be decoded: cut off, animated WebP, BMP of less than 8 bits a pixel, "
-                    f"or none of {IMAGE_FORMATS}"
+                    "it cannot be decoded: cut off, animated WebP, BMP of less than 8 bits a "
+                    f"pixel, or none of {IMAGE_FORMATS}"
                 ) from None
 
     def read_all(self, files, ahead):

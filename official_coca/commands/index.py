@@ -28,7 +28,7 @@ _COMMIT_SECONDS = 60
 
 def main(arguments):
     flags = _parse(arguments)
-    from official_coca.commands.index_writer import writing_lock
+    from official_coca.commands.index_lock import writing_lock
 
     directory, place = check_places(flags.directory, flags.output, "DIR")
     with writing_lock(place):
@@ -166,8 +166,9 @@ def _row(path, directory):
 
 
 def _sentence(summary):
+    plural = "" if summary["images"] == 1 else "s"
     return (
-        f"{results.clean(summary['index'])}: {summary['images']} image{'' if summary['images'] == 1 else 's'}, "
+        f"{results.clean(summary['index'])}: {summary['images']} image{plural}, "
         f"{summary['added']} of them added now, {summary['dropped']} dropped"
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from official_coca.models.open_weights import OPEN_WEIGHTS
-from tests.full_disk import files_of_at_most
+from tests.failing_writes import files_of_at_most
 
 
 def test_converted_model_equals_its_source(coca, model, preset, tmp_path, capsys):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from official_coca.commands.embedding_index import EmbeddingIndex
-from official_coca.commands.index_writer import writing_lock
+from official_coca.commands.index_lock import writing_lock
 from tests.tiny_models import encoded_images, tiny_coca, tiny_preprocessor
 
 

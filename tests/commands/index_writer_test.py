@@ -9,9 +9,9 @@ import pytest
 
 from official_coca.commands import index_writer
 from official_coca.commands.embedding_index import INDEX_FILE, EmbeddingIndex, Row
-from official_coca.commands.index_writer import IndexWriter, writing_lock
+from official_coca.commands.index_writer import IndexWriter
 from official_coca.errors import InvalidInputError
-from tests.full_disk import files_of_at_most
+from tests.failing_writes import files_of_at_most, refuse_to_write
 
 WIDTH = 256
 
@@ -148,23 +148,9 @@ def test_full_disk_leaves_the_old_index_where_nothing_new_fits(tmp_path, kept):
     assert old.data.stat().st_size == 5 * WIDTH * 4
 
 
-@pytest.mark.parametrize("has_lock", [False, True])
-def test_index_that_cannot_be_written_matters_only_if_something_must_be(
-    tmp_path, monkeypatch, has_lock
-):
-    def refuse(path, mode="r", **options):
-        if mode != "r":
-            raise PermissionError(errno.EACCES, "Permission denied")
-        return open(path, mode, **options)
-
+def test_index_that_cannot_be_written_matters_only_if_something_must_be(tmp_path, monkeypatch):
     old = written(tmp_path, 5)
-    if has_lock:
-        (tmp_path / "lock").touch()
-    monkeypatch.setattr(index_writer, "open", refuse, raising=False)
-    with writing_lock(tmp_path):
-        writer_to(tmp_path, old, range(5)).close()
-        with pytest.raises(InvalidInputError, match="cannot be written: Permission denied"):
-            writer_to(tmp_path, old, range(5)).add(rows(1, start=5), embeddings(1))
-        with pytest.raises(InvalidInputError, match="another coca index or coca demo"):
-            with writing_lock(tmp_path):
-                pass
+    monkeypatch.setattr(index_writer, "open", refuse_to_write, raising=False)
+    writer_to(tmp_path, old, range(5)).close()
+    with pytest.raises(InvalidInputError, match="cannot be written: Permission denied"):
+        writer_to(tmp_path, old, range(5)).add(rows(1, start=5), embeddings(1))

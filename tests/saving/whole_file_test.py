@@ -7,7 +7,7 @@ import pytest
 
 from official_coca.errors import InvalidInputError
 from official_coca.saving.whole_file import WholeFile
-from tests.full_disk import files_of_at_most
+from tests.failing_writes import files_of_at_most
 
 
 def write(path, content=b"new"):

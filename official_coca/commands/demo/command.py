@@ -35,7 +35,7 @@ def main(arguments):
     listener = bind(flags.host, flags.port)
     # From here on the program has imported TensorFlow.
     from official_coca.commands.embedding_index import EmbeddingIndex
-    from official_coca.commands.index_writer import writing_lock
+    from official_coca.commands.index_lock import writing_lock
 
     with writing_lock(place, "--index"):
         old = index.existing_index(place)

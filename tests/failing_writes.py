@@ -1,6 +1,7 @@
-"""Writing that fails as on a full disk."""
+"""Writing that fails, as on a full disk or in the directory of somebody else."""
 
 import contextlib
+import errno
 import resource
 
 
@@ -13,3 +14,10 @@ def files_of_at_most(num_bytes):
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def refuse_to_write(path, mode="r", **options):
+    """`open` as where nothing can be written."""
+    if mode != "r":
+        raise PermissionError(errno.EACCES, "Permission denied")
+    return open(path, mode, **options)
