@@ -1,6 +1,5 @@
 """The dispatcher: help, mistakes, and how the process ends."""
 
-import os
 import pathlib
 import signal
 import subprocess
@@ -185,20 +184,6 @@ def test_reader_that_has_gone_ends_help_and_lists_quietly(arguments):
     process = python(code, *arguments)
     process.stdout.close()
     assert process.wait(timeout=30) == 141 and process.stderr.read() == ""
-
-
-@pytest.mark.parametrize("encoding", ["utf-8:strict", "latin-1:strict"])
-def test_name_that_the_output_cannot_encode_is_written_out(encoding):
-    code = (
-        "import sys; from official_coca import program; from official_coca.printing import *\n"
-        "sys.exit(program.run_program(lambda names: print_line(' '.join(names))))"
-    )
-    environment = {**os.environ, "PYTHONIOENCODING": encoding}
-    process = python(code, os.fsdecode(b"d\xe9.jpg"), "\u732b.jpg", env=environment)
-    out, err = process.communicate()
-    assert process.returncode == 0, err
-    cat = "\u732b" if encoding.startswith("utf") else "\\u732b"
-    assert out == f"d\\udce9.jpg {cat}.jpg\n"
 
 
 @pytest.mark.parametrize(
