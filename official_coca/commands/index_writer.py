@@ -118,7 +118,7 @@ class IndexWriter:
         try:
             for start in range(0, len(self._kept), _CHUNK_ROWS):
                 self._write(self._old.embeddings[self._kept[start : start + _CHUNK_ROWS]])
-        except OSError:
+        except BaseException:  # Ctrl-C too: copying gigabytes takes a while
             # Half of the old rows are worth less than the old index.
             self._stream, self._is_given_up = None, True
             stream.close()

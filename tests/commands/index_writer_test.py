@@ -132,6 +132,19 @@ def test_last_rows_make_room_for_the_description_of_the_others(tmp_path, monkeyp
     assert not list(tmp_path.glob("*.new"))
 
 
+def test_interrupt_while_old_rows_are_copied_leaves_the_old_index(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    old, before = written(tmp_path, 5), state(tmp_path)
+    writer = writer_to(tmp_path, old, [0, 2, 3])
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(IndexWriter, "_write", interrupt)
+        writer.add(rows(1, start=5), embeddings(1))
+    writer.close()
+    assert state(tmp_path) == before
+
+
 @pytest.mark.parametrize("kept", [[0, 2, 3], range(5)], ids=str)
 def test_full_disk_leaves_the_old_index_where_nothing_new_fits(tmp_path, kept):
     old = written(tmp_path, 5)
