@@ -30,10 +30,10 @@ A row is bad, has `valid` false and zero or empty outputs when its image is empt
 {formats}, animated, CMYK, of 16 bits a channel, of one pixel or a JPEG of
 hundreds of scans, or declares more than {max_image_pixels:,} pixels; when its text is empty, not
 UTF-8 or one of which the tokenizer leaves nothing, as of white space alone (of some invisible
-characters a tokenizer leaves unknown tokens); when its token ids lie outside the vocabulary; or when its pixels are not finite, or too large to
-compute with. Convert such pictures to 8-bit RGB before you send them. Grey and
-transparent pictures are good; alpha is dropped, and EXIF orientation is not applied. Texts too long
-are cut.
+characters a tokenizer leaves unknown tokens); when its token ids lie outside the vocabulary; or
+when its pixels are not finite, or too large to compute with. Convert such pictures to 8-bit RGB
+before you send them. Grey and transparent pictures are good; alpha is dropped, and EXIF orientation
+is not applied. Texts too long are cut.
 
 {rows}
 

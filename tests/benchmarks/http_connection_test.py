@@ -1,4 +1,4 @@
-"""The load test's client: answers in any pieces, one after the other, and connections that break."""
+"""The load test's client: answers in any pieces, and connections that break."""
 
 import asyncio
 
@@ -59,7 +59,8 @@ def test_connection_that_the_server_ends_is_not_used_again():
         status, *_ = await connection.post(b"")
         return status, connection.is_open
 
-    assert _talk([ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")], ask) == (200, False)
+    last_answer = ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    assert _talk([last_answer], ask) == (200, False)
 
 
 def test_hanging_up_without_an_answer_is_an_error():

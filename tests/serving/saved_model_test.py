@@ -1,11 +1,9 @@
 """What an export writes, refuses and lets one choose."""
 
 import base64
-import contextlib
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 
@@ -21,6 +19,7 @@ from official_coca.serving import export_saved_model as program
 from official_coca.serving.export_module import ExportModule
 from official_coca.serving.saved_model import export_saved_model, to_precision
 from official_coca.serving.signatures import SIGNATURES
+from tests.failing_writes import files_of_at_most
 from tests.serving.conftest import LAYERS
 from tests.tiny_models import encoded_images, tiny_coca
 
@@ -194,16 +193,6 @@ def test_wrong_argument_is_named(model, tmp_path, arguments, words):
     with pytest.raises(InvalidInputError, match=words):
         export_saved_model(model, tmp_path, **arguments)
     assert not list(tmp_path.iterdir())
-
-
-@contextlib.contextmanager
-def files_of_at_most(num_bytes):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("num_bytes", [20_000, 300_000])  # too few for variables, for the graph
