@@ -96,7 +96,8 @@ class ExportModule(tf.Module):
     @tf.function(autograph=False)
     def __call__(self, images, training=False):
         """(B, H, W, 3) preprocessed → (B, E), in one pass over the batch."""
-        del training  # The models have no dropout; callers such as hub.KerasLayer pass it.
+        if training:  # Callers such as hub.KerasLayer pass it; the models have no dropout.
+            return self(images, training=False)
         return self._graphs.encode_images(images)
 
     @property

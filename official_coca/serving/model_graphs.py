@@ -56,8 +56,8 @@ class ModelGraphs:
         )
         self.tokenize = _graph(lambda texts: safe_token_ids(preprocessor, texts), texts)
         if isinstance(model, DualEncoder):
-            self.encode_images = _graph(model.encode_image, images)
             self.embed_images = self._by_row(model.encode_image, images)
+            self.encode_images = self.embed_images if merge_rows else model.encode_image
             self.embed_token_ids = self._by_row(
                 lambda token_ids: model.encode_text(self._without_padding(token_ids)),
                 tf.TensorSpec((None, preprocessor.max_length), tf.int32),

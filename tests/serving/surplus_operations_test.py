@@ -181,6 +181,24 @@ def test_operations_with_effects_are_left_though_nothing_reads_them(tmp_path):
         loaded.call(tf.constant(-1.0))
 
 
+def test_saving_by_the_graph_needs_no_mode_of_variables(tmp_path):
+    module = tf.Module()
+    module.weights = [tf.Variable([float(number)]) for number in range(3)]
+    module.call = tf.function(lambda: tf.add_n(module.weights), input_signature=[])
+    tf.saved_model.save(module, str(tmp_path / "model"), signatures=module.call)
+    assert "DisableCopyOnRead" in _operations(tmp_path / "model", "traced_save")
+    drop_surplus_operations(tmp_path / "model")
+    assert "DisableCopyOnRead" not in _operations(tmp_path / "model", "")
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        graph = tf.compat.v1.saved_model.load(session, ["serve"], str(tmp_path / "model"))
+        saver = tf.compat.v1.train.Saver(saver_def=graph.saver_def)
+        saver.save(session, str(tmp_path / "weights"), write_meta_graph=False)
+    saved = tf.train.load_checkpoint(str(tmp_path / "weights"))
+    dtypes = saved.get_variable_to_dtype_map()
+    values = [saved.get_tensor(name) for name in dtypes if dtypes[name] == tf.float32]
+    assert sorted(value[0] for value in values) == [0.0, 1.0, 2.0]
+
+
 def _num_functions(directory, name):
     functions = read_meta_graph(directory).graph_def.library.function
     return sum(name in function.signature.name for function in functions)
