@@ -232,4 +232,5 @@ sys.exit(cli.run())
 
 def test_thread_within_tensorflow_does_not_abort_the_end():
     process = python(BUSY)
-    assert process.communicate() == ("", "") and process.returncode == 0
+    output, errors = process.communicate()  # which may tell of a GPU that is not there
+    assert output == "" and "FATAL" not in errors and process.returncode == 0
