@@ -226,7 +226,7 @@ class ImageTextPreprocessor(tf.Module):
         return tokens
 
     # Rows are filled out before their ends are put in: joined as ragged tensors they would take
-    # gathers and assertions, three times the operations.
+    # gathers and assertions.
 
     def _num_inputs(self, tokens):
         """Returns how many inputs there are of each text, (B,)."""
