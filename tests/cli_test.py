@@ -97,6 +97,14 @@ def test_version(capsys):
 
 
 # A command that prints for ever, in place of one that loads TensorFlow.
+# Runs what a script before it calls `command`, as one of coca.
+RUN = """
+sys.modules["command"] = types.SimpleNamespace(main=command)
+cli.COMMANDS["command"] = ("command", "")
+sys.argv[1:] = ["command"]
+sys.exit(cli.run())
+"""
+
 ENDLESS = """
 import signal, sys, time, types
 from official_coca import cli
@@ -105,21 +113,16 @@ from official_coca.commands.results import Results
 # A shell starts what it runs in the background with interrupts ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-def endless(arguments):
+def command(arguments):
     with Results(10, as_json=False) as results:
         for number in range(1_000_000):
             results.add({}, [f"line {number}"])
             time.sleep(0.001)
-
-sys.modules["endless"] = types.SimpleNamespace(main=endless)
-cli.COMMANDS["endless"] = ("endless", "")
-sys.argv[1:] = ["endless"]
-sys.exit(cli.run())
 """
 
 
 def test_broken_pipe_ends_quietly():
-    process = python(ENDLESS)
+    process = python(ENDLESS + RUN)
     assert process.stdout.readline() == "line 0\n"
     process.stdout.close()
     assert process.wait(timeout=30) == 141
@@ -127,7 +130,7 @@ def test_broken_pipe_ends_quietly():
 
 
 def test_interrupt_keeps_what_was_printed_and_exits_with_130():
-    process = python(ENDLESS)
+    process = python(ENDLESS + RUN)
     assert process.stdout.readline() == "line 0\n"
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
@@ -147,21 +150,21 @@ def test_closed_output_is_no_defect(redirection):
 
 
 FULL = pathlib.Path("/dev/full")
-is_there = pytest.mark.skipif(not FULL.exists(), reason="this machine has no /dev/full")
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="this machine has no /dev/full")
 
 
-@is_there
+@needs_full
 def test_full_disk_behind_stdout_is_one_line():
     with open(FULL, "w") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-c", ENDLESS], stdout=stream, stderr=subprocess.PIPE, cwd=ROOT
+            [sys.executable, "-c", ENDLESS + RUN], stdout=stream, stderr=subprocess.PIPE, cwd=ROOT
         )
         err = process.communicate(timeout=30)[1].decode()
     assert err == "error: cannot write the output: No space left on device\n"
     assert process.returncode == 2
 
 
-@is_there
+@needs_full
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--version"], ["presets"], ["presets", "--json"], ["caption", "-h"]]
 )
@@ -211,7 +214,7 @@ BUSY = """
 import sys, threading, types
 from official_coca import cli
 
-def busy(arguments):
+def command(arguments):
     import tensorflow as tf
 
     def work():
@@ -222,15 +225,10 @@ def busy(arguments):
     for thread in threads:
         thread.start()
     threads[0].join(0.7)
-
-sys.modules["busy"] = types.SimpleNamespace(main=busy)
-cli.COMMANDS["busy"] = ("busy", "")
-sys.argv[1:] = ["busy"]
-sys.exit(cli.run())
 """
 
 
 def test_thread_within_tensorflow_does_not_abort_the_end():
-    process = python(BUSY)
+    process = python(BUSY + RUN)
     output, errors = process.communicate()  # which may tell of a GPU that is not there
     assert output == "" and "FATAL" not in errors and process.returncode == 0

@@ -13,6 +13,7 @@ Shapes: N images, E embedding width.
 import json
 import os
 import pathlib
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from official_coca.errors import InvalidInputError
 INDEX_FILE = "index.json"
 DIRECTORY_NAME = "coca_index"  # within the directory of the images, unless told otherwise
 FORMAT = 1
+_DATA_NAME = r"embeddings-[0-9a-f]+\.f32"
 _CHUNK_ROWS = 65_536  # 128 MiB of embeddings that are 512 wide
 
 
@@ -153,6 +155,8 @@ def _check_kinds(content):
     for key in ("model", "fingerprint", "images", "data"):
         if not isinstance(content[key], str):
             raise ValueError(f"{key} is {content[key]!r}")
+    if not re.fullmatch(_DATA_NAME, content["data"]):  # the file is written to, too
+        raise ValueError(f"data is {content['data']!r}")
     if type(content["width"]) is not int or content["width"] < bool(content["rows"]):
         raise ValueError(f"width is {content['width']!r}")
 

@@ -66,7 +66,9 @@ def test_index_without_images_finds_nothing(tmp_path):
         {"rows": [[None, 1, 1]] * 3},
         {"model": None},
         {"data": None},
-        {"data": "embeddings-gone.f32"},
+        {"data": "embeddings-0123abcd.f32"},  # which is not there
+        {"data": "../embeddings-0123abcd.f32"},
+        {"data": "index.json"},
         {"format": 9},
     ],
     ids=str,

@@ -195,11 +195,18 @@ async def hover_map(page):
     return x, y
 
 
-async def move_by_keys(page):
+async def press_on_map(page, key):
+    """Returns the name of the image at the centre, as it is read out."""
     await page.value("document.getElementById('map').focus()")
-    await page.key("ArrowRight")
+    await page.key(key)
     name = await page.value("map_centre.textContent")
-    assert name and name == await page.value("card.querySelector('p').textContent")
+    assert name
+    return name
+
+
+async def move_by_keys(page):
+    name = await press_on_map(page, "ArrowRight")
+    assert name == await page.value("card.querySelector('p').textContent")
     await page.value("document.getElementById('map').blur()")
 
 
@@ -306,10 +313,8 @@ async def map_follows_the_theme_of_the_system(page):
 
 
 async def first_enter_opens_the_image_at_the_centre(page):
-    await page.value("document.getElementById('map').focus()")
-    await page.key("Enter")
-    name = await page.value("map_centre.textContent")
-    assert name and name == await page.value("looked_at_name.textContent")
+    name = await press_on_map(page, "Enter")
+    assert name == await page.value("looked_at_name.textContent")
     await page.wait_for("caption.getAttribute('aria-busy') === 'false'")
     await page.value("document.getElementById('map').blur()")
 
